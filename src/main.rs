@@ -1,0 +1,3 @@
+//! The program: parse, run, say what went wrong, choose the exit code.
+
+fn main() {}

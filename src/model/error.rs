@@ -1,0 +1,200 @@
+//! What can go wrong, in the words of a registry. Errno numbers are chosen in `fs/errno.rs`.
+
+use crate::model::{Digest, RepositoryName, Tag, UploadId};
+use std::{io, path::PathBuf};
+
+/// The result of everything below `fs`.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, with the thing it went wrong with.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A text is not a name of its kind.
+    #[error("{name:?} is not a {kind}: {reason}")]
+    NameInvalid {
+        /// Which grammar refused it: `repository`, `tag`, `digest`, `upload`, `upload id`, `file`.
+        kind: &'static str,
+        /// The text, cut to a readable length.
+        name: String,
+        /// Which rule it breaks.
+        reason: &'static str,
+    },
+
+    /// No repository and no namespace has this name.
+    #[error("there is no repository {0}")]
+    RepositoryUnknown(RepositoryName),
+    /// The repository has no such tag.
+    #[error("repository {0} has no tag {1}")]
+    TagUnknown(RepositoryName, Tag),
+    /// The repository has no such manifest.
+    #[error("repository {0} has no manifest {1}")]
+    ManifestUnknown(RepositoryName, Digest),
+    /// The repository does not link such a layer.
+    #[error("repository {0} has no layer {1}")]
+    LayerUnknown(RepositoryName, Digest),
+    /// The upload was finished, cancelled, or never begun.
+    #[error("there is no upload {0}")]
+    UploadUnknown(UploadId),
+
+    /// The bytes are not those that the name promises.
+    #[error("the content is {computed}, not {expected} as named")]
+    DigestMismatch {
+        /// The digest that the content was given as its name.
+        expected: Digest,
+        /// The digest that it has.
+        computed: Digest,
+    },
+    /// What the store holds under a digest does not hash to it.
+    #[error("the stored content of {digest} is damaged: {reason}")]
+    Damaged {
+        /// The digest under which it lies.
+        digest: Digest,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A link on disk holds no digest.
+    #[error("the link {path} is damaged: it holds no digest")]
+    LinkDamaged {
+        /// The link file.
+        path: PathBuf,
+    },
+
+    /// The bytes are not a manifest of any known format.
+    #[error("this is not a manifest: {0}")]
+    ManifestInvalid(String),
+    /// A manifest is too long.
+    #[error("a manifest has at most {limit} bytes, and this one has at least {length}")]
+    ManifestTooLarge {
+        /// How long it is, or how far the writer got.
+        length: u64,
+        /// How long it may be.
+        limit: u64,
+    },
+    /// A manifest names content that its repository does not have.
+    #[error("the manifest refers to {} that repository {repository} does not have: {}",
+        plural(.missing.len()), list(.missing))]
+    ReferencesUnknown {
+        /// Where the manifest was put.
+        repository: RepositoryName,
+        /// Everything that is missing.
+        missing: Vec<Digest>,
+    },
+    /// A signed manifest names another repository or tag than the one it is put under.
+    #[error("the manifest says it is {inside}, and was put as {path}")]
+    ManifestMisplaced {
+        /// `NAME:TAG` in the manifest.
+        inside: String,
+        /// `NAME:TAG` of the place.
+        path: String,
+    },
+    /// A put that was to read its tag from the manifest found none there.
+    #[error("a manifest of this format does not carry its tag")]
+    ManifestUntagged,
+    /// The signatures of a signed manifest do not make it trusted.
+    #[error("the signatures of this schema 1 manifest cannot be verified: {0}")]
+    SignatureRejected(String),
+    /// A schema 1 manifest without signatures.
+    #[error("this schema 1 manifest has no signatures")]
+    SignatureMissing,
+
+    /// A published layer was to be changed.
+    #[error("layer {0} is published and cannot change")]
+    LayerImmutable(Digest),
+    /// A layer that is still being written was to be read.
+    #[error("layer {0} is still being written")]
+    LayerBusy(Digest),
+    /// Somebody else writes this upload.
+    #[error("upload {0} is being written by another process")]
+    UploadBusy(UploadId),
+    /// Too many things of one kind are in use at once.
+    #[error("more than {limit} {what} at once")]
+    TooMany {
+        /// What there are too many of.
+        what: &'static str,
+        /// How many may be.
+        limit: usize,
+    },
+
+    /// A repository or namespace that still has something in it was to be removed or replaced.
+    #[error("{0} is not empty")]
+    NotEmpty(RepositoryName),
+    /// A name was to be new, and is taken.
+    #[error("{0} exists already")]
+    Exists(String),
+    /// The registry is not to be changed.
+    #[error("the registry is mounted read-only")]
+    ReadOnly,
+    /// Something that a registry has no meaning for.
+    #[error("{0}")]
+    Unsupported(&'static str),
+
+    /// The store was written by a newer program.
+    #[error("the store has version {found} and this program knows versions up to {known}")]
+    StoreVersion {
+        /// What its version file says.
+        found: String,
+        /// The newest version known here.
+        known: u32,
+    },
+
+    /// The system refused, with its own reason.
+    #[error("could not {doing} {}: {source}", .path.display())]
+    Io {
+        /// What was being done, as a verb: `open`, `write`.
+        doing: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Longest name that an error repeats, in characters: the name may be anything a person typed.
+const NAME_SHOWN_MAX: usize = 120;
+/// How many missing digests an error lists.
+const MISSING_SHOWN_MAX: usize = 8;
+
+impl Error {
+    /// A text that is not a name of `kind`.
+    pub fn name_invalid(kind: &'static str, name: &str, reason: &'static str) -> Self {
+        let mut shown: String = name.chars().take(NAME_SHOWN_MAX).collect();
+        if shown.len() < name.len() {
+            shown.push('…');
+        }
+        Self::NameInvalid { kind, name: shown, reason }
+    }
+
+    /// For `map_err`: the system's refusal, with what was being done to what.
+    pub fn io<E: Into<io::Error>>(
+        doing: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(E) -> Self {
+        let path = path.into();
+        move |source| Self::Io { doing, path, source: source.into() }
+    }
+
+    /// Whether the thing that was asked for is simply not there: what `Option` would say.
+    pub fn is_unknown(&self) -> bool {
+        matches!(
+            self,
+            Self::RepositoryUnknown(_)
+                | Self::TagUnknown(..)
+                | Self::ManifestUnknown(..)
+                | Self::LayerUnknown(..)
+                | Self::UploadUnknown(_)
+        )
+    }
+}
+
+fn plural(count: usize) -> String {
+    if count == 1 { "one thing".to_owned() } else { format!("{count} things") }
+}
+
+fn list(digests: &[Digest]) -> String {
+    let mut shown: Vec<String> =
+        digests.iter().take(MISSING_SHOWN_MAX).map(Digest::to_string).collect();
+    if digests.len() > shown.len() {
+        shown.push("…".to_owned());
+    }
+    shown.join(", ")
+}

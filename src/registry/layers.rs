@@ -1,0 +1,156 @@
+//! The interface to layers and uploads: content named by its digest, and content on its way there.
+
+use crate::model::{
+    Attributes, AttributesChange, Digest, RepositoryName, Result, UploadId, UploadName,
+};
+use crate::registry::Cursor;
+use std::{os::fd::BorrowedFd, sync::Arc, time::SystemTime};
+
+/// What `stat` tells of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LayerStat {
+    /// The sha256 digest under which the content lies; differs from the one asked for when that is
+    /// a second name.
+    pub canonical: Digest,
+    /// Length in bytes.
+    pub length: u64,
+    /// Attributes of this repository's link.
+    pub attributes: Attributes,
+}
+
+/// What `stat` tells of an upload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UploadStat {
+    /// Its identity.
+    pub uuid: UploadId,
+    /// Where it is found; `None` for one that another program began.
+    pub name: Option<UploadName>,
+    /// When it was begun, in whole seconds.
+    pub started_at: SystemTime,
+    /// Length in bytes.
+    pub length: u64,
+    /// Its attributes.
+    pub attributes: Attributes,
+}
+
+/// The layers and uploads of one repository.
+pub trait LayerService: Send + Sync {
+    /// The digests under which this repository links content, in no particular order.
+    fn digests(&self) -> Result<Box<dyn Cursor<Digest>>>;
+
+    /// Whether this repository links the layer and its content is there.
+    fn exists(&self, digest: &Digest) -> Result<bool> {
+        match self.stat(digest) {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_unknown() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What is known of a layer without opening it. Errors: `LayerUnknown`.
+    fn stat(&self, digest: &Digest) -> Result<LayerStat>;
+
+    /// Opens a layer that this repository links. The link is what gives a repository a blob:
+    /// content that only others have is unknown here, though it lies on the same disk. Errors:
+    /// `LayerUnknown`.
+    fn fetch(&self, digest: &Digest) -> Result<Arc<dyn Layer>>;
+
+    /// Links the layer `digest` of the repository `from` here as well, without copying content.
+    /// What `attributes` leaves open stays or gets its default. Errors: `LayerUnknown`.
+    fn mount(
+        &self,
+        digest: &Digest,
+        from: &RepositoryName,
+        attributes: &AttributesChange,
+    ) -> Result<()>;
+
+    /// Unlinks a layer from this repository; content that nobody links stays until collected.
+    /// Errors: `LayerUnknown`.
+    fn delete(&self, digest: &Digest) -> Result<()>;
+
+    /// Begins an upload. The name need not be unique; `find_upload` finds the youngest.
+    fn upload(
+        &self,
+        name: &UploadName,
+        attributes: &AttributesChange,
+    ) -> Result<Arc<dyn LayerUpload>>;
+
+    /// Takes up an upload begun earlier, perhaps by another process that has ended. Errors:
+    /// `UploadUnknown`, `UploadBusy`.
+    fn resume(&self, uuid: &UploadId) -> Result<Arc<dyn LayerUpload>>;
+
+    /// Every upload in progress, whoever began it.
+    fn uploads(&self) -> Result<Vec<UploadStat>>;
+
+    /// What is known of an upload, without taking it up. Errors: `UploadUnknown`.
+    fn stat_upload(&self, uuid: &UploadId) -> Result<UploadStat>;
+
+    /// The upload that is found under `name`: the youngest when there are several.
+    fn find_upload(&self, name: &UploadName) -> Result<Option<UploadId>>;
+}
+
+/// Content that never changes.
+pub trait Layer: Send + Sync {
+    /// The sha256 digest under which the content lies.
+    fn digest(&self) -> &Digest;
+    /// Length in bytes.
+    fn length(&self) -> u64;
+    /// When the content was stored.
+    fn created_at(&self) -> SystemTime;
+    /// Fills `buffer` from `offset`; short only at the end. Gives the number of bytes.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize>;
+    /// The open file with exactly the content, for bodies that have one: the kernel can then read
+    /// it without asking.
+    fn backing_file(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
+
+/// Content on its way: bytes may come in any order, by several threads.
+///
+/// The seed's Seek, ReadFrom and Close are gone: writes carry their offset, and to drop an upload
+/// is to close it; its data stays for `resume`. Handles of a file system share one upload, so
+/// `finish` and `cancel` cannot consume it. Instead, once one of them has succeeded, every other
+/// call gives `UploadUnknown`, except reading, which goes on.
+pub trait LayerUpload: Send + Sync {
+    /// The upload's identity.
+    fn uuid(&self) -> UploadId;
+
+    /// What is known of it now; never waits for a writer.
+    fn stat(&self) -> Result<UploadStat>;
+
+    /// Writes all of `data` at `offset`. A gap that is left reads as zeros.
+    fn write_at(&self, data: &[u8], offset: u64) -> Result<()>;
+
+    /// Fills `buffer` from `offset`; short only at the end. Gives the number of bytes.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize>;
+
+    /// Cuts or lengthens (with zeros) to `length` bytes.
+    fn truncate(&self, length: u64) -> Result<()>;
+
+    /// Gives the upload another name.
+    fn rename(&self, name: &UploadName) -> Result<()>;
+
+    /// The sha256 of everything there is now.
+    fn digest(&self) -> Result<Digest>;
+
+    /// Makes everything written so far survive a power cut.
+    fn sync(&self) -> Result<()>;
+
+    /// Says that the writer pauses (a close): whatever helps to resume later may be kept now, in
+    /// the background.
+    fn settle(&self);
+
+    /// Checks the content against `digest` and makes it a layer of this repository, with the
+    /// upload's attributes; an equal or damaged blob that lies there already is replaced. Errors:
+    /// `DigestMismatch`, and then the upload stays as it was.
+    fn finish(&self, digest: &Digest) -> Result<Arc<dyn Layer>>;
+
+    /// Ends the upload and removes its data. Twice is fine.
+    fn cancel(&self) -> Result<()>;
+
+    /// The open file with the content so far, for bodies that have one.
+    fn backing_file(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}

@@ -1,0 +1,1 @@
+//! A registry in maps: the reference body.

@@ -1,0 +1,102 @@
+//! What a put checks beside the manifest's own form: that its place fits, that it can be trusted,
+//! and that everything it refers to is in the repository.
+//!
+//! One rule for every body, as docker/distribution has it: foreign layers are excepted, and the
+//! children of an index must be revisions of the same repository.
+
+use crate::model::{Error, Format, Manifest, Reference, Result, Tag};
+use crate::registry::{PutAs, Repository};
+
+/// Whether a put looks for what the manifest refers to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReferenceCheck {
+    /// Everything must be there.
+    #[default]
+    Strict,
+    /// Nothing is looked for (`-o relaxed`).
+    Relaxed,
+}
+
+/// Checks that `manifest` may be put as `put_as` into `repository`, and gives the tag to move.
+/// Errors: `SignatureMissing`, `SignatureRejected`, `ManifestMisplaced`, `ManifestUntagged`,
+/// `ReferencesUnknown`.
+pub fn check_put(
+    repository: &dyn Repository,
+    manifest: &Manifest,
+    put_as: &PutAs,
+    check: ReferenceCheck,
+) -> Result<Option<Tag>> {
+    let tag = check_place(repository, manifest, put_as)?;
+    check_signatures(manifest)?;
+    match check {
+        ReferenceCheck::Strict => check_references(repository, manifest)?,
+        ReferenceCheck::Relaxed => {}
+    }
+    Ok(tag)
+}
+
+/// The tag that the put moves. A manifest that names its place (schema 1) must be put there.
+fn check_place(
+    repository: &dyn Repository,
+    manifest: &Manifest,
+    put_as: &PutAs,
+) -> Result<Option<Tag>> {
+    let Some((name, inside)) = manifest.inside() else {
+        return match put_as {
+            PutAs::Tag(tag) => Ok(Some(tag.clone())),
+            PutAs::Untagged => Ok(None),
+            PutAs::TagInside => Err(Error::ManifestUntagged),
+        };
+    };
+    let tag = match put_as {
+        PutAs::Tag(tag) => Some(tag.clone()),
+        PutAs::Untagged => None,
+        PutAs::TagInside => Some(inside.parse()?),
+    };
+    let misplaced = name != repository.name().as_str()
+        || tag.as_ref().is_some_and(|tag| tag.as_str() != inside);
+    if misplaced {
+        let wanted = tag.as_ref().map_or(inside, Tag::as_str);
+        return Err(Error::ManifestMisplaced {
+            inside: format!("{name}:{inside}"),
+            path: format!("{}:{wanted}", repository.name()),
+        });
+    }
+    Ok(tag)
+}
+
+/// A schema 1 manifest is trusted by its signatures. They cannot be verified yet, so none is
+/// taken: a signature that nobody has looked at must not look like one that was found good.
+fn check_signatures(manifest: &Manifest) -> Result<()> {
+    match (manifest.format(), manifest.signature_count()) {
+        (Format::DockerSchema1, 0) => Err(Error::SignatureMissing),
+        (Format::DockerSchema1, _) => {
+            Err(Error::SignatureRejected("this version does not know how".to_owned()))
+        }
+        (
+            Format::DockerSchema2 | Format::DockerList | Format::OciManifest | Format::OciIndex,
+            _,
+        ) => Ok(()),
+    }
+}
+
+/// Everything that `manifest` refers to must be in `repository`. Errors: `ReferencesUnknown` with
+/// all that is missing.
+fn check_references(repository: &dyn Repository, manifest: &Manifest) -> Result<()> {
+    let mut missing = Vec::new();
+    for blob in manifest.blobs().iter().filter(|blob| !blob.foreign) {
+        if !missing.contains(&blob.digest) && !repository.layers().exists(&blob.digest)? {
+            missing.push(blob.digest);
+        }
+    }
+    for child in manifest.manifests() {
+        let reference = Reference::Digest(child.digest);
+        if !missing.contains(&child.digest) && !repository.manifests().exists(&reference)? {
+            missing.push(child.digest);
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::ReferencesUnknown { repository: repository.name().clone(), missing })
+}
