@@ -43,7 +43,7 @@ impl Store {
     /// Opens a blob.
     pub(super) fn open_blob(&self, digest: &Digest) -> Result<Option<LocalLayer>> {
         let at = layout::blob(digest);
-        let file = match self.root.open_file(&at, OFlags::RDONLY) {
+        let file = match self.root.open_quietly(&at, OFlags::RDONLY) {
             Err(Error::Io { source, .. }) if is_symlink(&source) => {
                 return Err(not_a_file(digest));
             }

@@ -77,12 +77,17 @@ impl Folder {
         Ok(self.open(at.as_ref(), FILE | access, Mode::empty())?.map(File::from))
     }
 
-    /// Opens a file to read it without changing its time of access, as far as the system lets us.
-    pub(super) fn open_quietly(&self, at: impl AsRef<Path>) -> Result<Option<File>> {
+    /// Opens a file so that reading it does not change its time of access, as far as the system
+    /// lets us: to stat or hash a thing is not what a person calls reading it.
+    pub(super) fn open_quietly(
+        &self,
+        at: impl AsRef<Path>,
+        access: OFlags,
+    ) -> Result<Option<File>> {
         let at = at.as_ref();
-        match self.open_raw(at, FILE | OFlags::RDONLY | OFlags::NOATIME, Mode::empty()) {
+        match self.open_raw(at, FILE | access | OFlags::NOATIME, Mode::empty()) {
             // Only the file's owner may ask for it.
-            Err(Errno::PERM) => self.open_file(at, OFlags::RDONLY),
+            Err(Errno::PERM) => self.open_file(at, access),
             opened => Ok(self.found(at, opened)?.map(File::from)),
         }
     }
@@ -90,7 +95,7 @@ impl Folder {
     /// Makes a file for reading and writing that was not there.
     pub(super) fn create_file(&self, at: impl AsRef<Path>) -> Result<File> {
         let at = at.as_ref();
-        let flags = FILE | OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
+        let flags = FILE | OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOATIME;
         self.open_raw(at, flags, Mode::from_raw_mode(0o644))
             .map(File::from)
             .map_err(Error::io("create", self.path_of(at)))
@@ -124,7 +129,7 @@ impl Folder {
     /// Reads a file that has at most `bytes_max` bytes; of a longer one only so many.
     pub(super) fn read(&self, at: impl AsRef<Path>, bytes_max: u64) -> Result<Option<Vec<u8>>> {
         let at = at.as_ref();
-        let Some(file) = self.open_quietly(at)? else { return Ok(None) };
+        let Some(file) = self.open_quietly(at, OFlags::RDONLY)? else { return Ok(None) };
         let mut bytes = Vec::new();
         file.take(bytes_max)
             .read_to_end(&mut bytes)

@@ -8,7 +8,7 @@ use crate::store::{
     durable::{Draft, Scratch},
     folder::{Folder, Place},
 };
-use rustix::fs::Stat;
+use rustix::fs::{OFlags, Stat};
 use std::{
     fs::File,
     io::{Read as _, Write as _},
@@ -36,7 +36,7 @@ pub(super) fn read(folder: &Folder, at: impl AsRef<Path>) -> Result<Option<Link>
     let at = at.as_ref();
     let mut reads = 0;
     loop {
-        let Some(file) = folder.open_quietly(at)? else { return Ok(None) };
+        let Some(file) = folder.open_quietly(at, OFlags::RDONLY)? else { return Ok(None) };
         if let Some(link) = read_once(file, folder, at)? {
             return Ok(Some(link));
         }

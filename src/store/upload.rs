@@ -7,19 +7,16 @@
 //! processes. Everything is reached from the repository's folder, which is held open, so that a
 //! repository can be renamed under its uploads.
 
-use crate::model::{
-    Algorithm, AttributesChange, Digest, Error, Hasher, Result, UploadId, UploadName,
-};
+use crate::model::{AttributesChange, Digest, Error, Result, UploadId, UploadName};
 use crate::registry::{Layer, LayerUpload, UploadStat};
 use crate::store::{
-    Store,
-    attributes::{self, Carried},
+    Store, attributes,
     blobs::read_fully,
-    durable::{self, Draft},
+    durable,
+    finish::Stored,
     folder::{self, Folder},
-    follower::Follow,
-    layout, links,
-    progress::{Keep, Progress, STEP_BYTES, Task},
+    layout,
+    progress::Progress,
     repository::LocalRepository,
     states,
     upload_index::Key,
@@ -36,13 +33,10 @@ use std::{
     },
     path::PathBuf,
     sync::{
-        Arc, Weak,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
 };
-
-/// How many steps a follower takes before it looks after other uploads.
-const STEPS_PER_TURN: usize = 16;
 
 /// An upload, open. To drop it is to close it.
 pub(super) struct LocalUpload {
@@ -50,36 +44,38 @@ pub(super) struct LocalUpload {
 }
 
 /// What the upload and the threads that follow it share.
-struct Shared {
-    store: Arc<Store>,
+pub(super) struct Shared {
+    pub(super) store: Arc<Store>,
     /// Where the repository lay when the upload was opened.
     home: PathBuf,
-    repository: Folder,
+    pub(super) repository: Folder,
     /// The repository's folder as the indexes know it.
-    key: Key,
-    id: UploadId,
+    pub(super) key: Key,
+    pub(super) id: UploadId,
     /// Held to read or change the value only, not while it is written to disk.
     known: Mutex<Known>,
-    data: File,
+    pub(super) data: File,
     /// Taken for a change of name from beginning to end.
     renaming: Mutex<()>,
     /// Life, and how far it is written and hashed. Held while bytes change, see `progress.rs`; and
     /// by `finish`, so that what was verified is what is published. Never held by `stat`.
-    work: Mutex<Work>,
+    pub(super) work: Mutex<Work>,
     /// Finished or cancelled, for those who do not take `work`.
     ended: AtomicBool,
     /// The names on the way to the data are known to survive a power cut.
     names_synced: AtomicBool,
     /// Waits for a follower already.
-    queued: AtomicBool,
+    pub(super) queued: AtomicBool,
 }
 
-struct Work {
-    life: Life,
-    progress: Progress,
+/// What `work` guards.
+pub(super) struct Work {
+    pub(super) life: Life,
+    pub(super) progress: Progress,
 }
 
-enum Life {
+/// Where in its life an upload is.
+pub(super) enum Life {
     /// Bytes may come.
     Open,
     /// The data has become a blob, and the links are yet to come.
@@ -90,15 +86,6 @@ enum Life {
     Cancelled,
     /// Nobody has it open, and somebody else may take it up.
     Closed,
-}
-
-/// What is left to do once the data is a blob.
-#[derive(Clone)]
-struct Stored {
-    /// The digest that was asked for.
-    named: Digest,
-    canonical: Digest,
-    carried: Carried,
 }
 
 impl LocalUpload {
@@ -172,11 +159,11 @@ impl Drop for LocalUpload {
 }
 
 impl Shared {
-    fn path(&self, file: &str) -> PathBuf {
+    pub(super) fn path(&self, file: &str) -> PathBuf {
         self.repository.path_of(layout::upload_file(self.id, file))
     }
 
-    fn unknown(&self) -> Error {
+    pub(super) fn unknown(&self) -> Error {
         Error::UploadUnknown(self.id)
     }
 
@@ -191,12 +178,12 @@ impl Shared {
         if let Life::Open = work.life { Ok(work) } else { Err(self.unknown()) }
     }
 
-    fn length(&self) -> Result<u64> {
+    pub(super) fn length(&self) -> Result<u64> {
         attributes::stat(&self.data, || self.path(layout::DATA)).map(|stat| folder::length(&stat))
     }
 
     /// Makes ready for bytes from `offset` on to change: nobody shall take the old hash for theirs.
-    fn before_change(&self, work: &mut Work, offset: u64) -> Result<()> {
+    pub(super) fn before_change(&self, work: &mut Work, offset: u64) -> Result<()> {
         if work.progress.is_kept_beyond(offset) {
             states::remove_beyond(&self.repository, self.id, offset)?;
             work.progress.forget_kept();
@@ -205,122 +192,12 @@ impl Shared {
         Ok(())
     }
 
-    /// Has a follower look at it, when it is worth it and none is about to.
-    fn wake(self: &Arc<Self>, work: &Work) {
-        if work.progress.has_task() && !self.queued.swap(true, Ordering::AcqRel) {
-            let weak: Weak<Self> = Arc::downgrade(self);
-            self.store.followers.push(weak);
-        }
-    }
-
-    /// Hashes everything that is not hashed yet, and gives the digest. With `beside`, which is to
-    /// have another hash, everything is read.
-    fn catch_up(&self, work: &mut Work, mut beside: Option<&mut Hasher>) -> Result<Digest> {
-        let length = self.length()?;
-        let mut digester = work.progress.digester().clone();
-        if digester.length() > length {
-            // Somebody cut the file behind our back.
-            self.before_change(work, length)?;
-            digester = work.progress.digester().clone();
-        }
-        let mut at = if beside.is_some() { 0 } else { digester.length() };
-        let mut buffer = vec![0; step(length - at)];
-        while at < length {
-            let part = &mut buffer[..step(length - at)];
-            if read_fully(&self.data, part, at).map_err(self.io("read"))? < part.len() {
-                return Err(self.io("read")(std::io::ErrorKind::UnexpectedEof.into()));
-            }
-            if let Some(beside) = &mut beside {
-                beside.update(part);
-            }
-            let end = at + part.len() as u64;
-            if end > digester.length() {
-                let hashed = usize::try_from(digester.length() - at).unwrap_or(0);
-                digester.update(&part[hashed..]);
-                self.store.counters.hashed((part.len() - hashed) as u64);
-            }
-            at = end;
-        }
-        let digest = digester.digest();
-        work.progress.caught_up(digester);
-        Ok(digest)
-    }
-
-    fn io(&self, doing: &'static str) -> impl FnOnce(std::io::Error) -> Error {
+    pub(super) fn io(&self, doing: &'static str) -> impl FnOnce(std::io::Error) -> Error {
         Error::io(doing, self.path(layout::DATA))
     }
 
-    /// The canonical digest of everything there is. Errors: `DigestMismatch` unless it is `expected`
-    /// too.
-    fn verify(&self, work: &mut Work, expected: &Digest) -> Result<Digest> {
-        let mut beside = match expected.algorithm() {
-            Algorithm::Sha256 => None,
-            other => Some(Hasher::new(other)),
-        };
-        let canonical = self.catch_up(work, beside.as_mut())?;
-        let computed = beside.map_or(canonical, Hasher::digest);
-        if computed == *expected {
-            Ok(canonical)
-        } else {
-            Err(Error::DigestMismatch { expected: *expected, computed })
-        }
-    }
-
-    /// What is to be linked once the data, found to be `expected`, is a blob.
-    fn verified(&self, work: &mut Work, expected: &Digest) -> Result<Stored> {
-        let canonical = self.verify(work, expected)?;
-        // docker-registry's purger may have taken the data away.
-        if !uploads::is_still(&self.repository, self.id, &self.data)? {
-            return Err(self.unknown());
-        }
-        let carried = Carried::of(&self.data, &self.path(layout::DATA))?;
-        Ok(Stored { named: *expected, canonical, carried })
-    }
-
-    /// Begins the links: whatever can fail for want of room does so before anything has changed.
-    fn begin_links(&self, stored: &Stored) -> Result<Vec<(Draft<'_>, PathBuf)>> {
-        let Stored { named, canonical, carried } = stored;
-        let mut drafts = Vec::new();
-        for name in [canonical, named] {
-            let at = layout::layer_link(name);
-            if drafts.last().is_some_and(|(_, before)| *before == at) {
-                continue;
-            }
-            if let Some(parent) = at.parent() {
-                self.repository.make_folders(parent)?;
-            }
-            drafts.push((links::draft(self.store.scratch()?, canonical, carried)?, at));
-        }
-        Ok(drafts)
-    }
-
-    /// Makes the data a blob.
-    fn store_blob(&self, stored: &Stored) -> Result<()> {
-        let at = layout::upload_file(self.id, layout::DATA);
-        let from = self.repository.place(&at);
-        self.store.adopt_blob(from, &self.data, &stored.canonical).inspect_err(|_| {
-            // The upload stays as it was, as far as it can.
-            if let Err(error) = stored.carried.put_on(&self.data, &from.path()) {
-                log::warn!("upload {} lost its attributes: {error}", self.id);
-            }
-        })
-    }
-
-    /// Links what is a blob, and removes what is left of the upload.
-    fn link(&self, stored: &Stored, links: Vec<(Draft<'_>, PathBuf)>) -> Result<Arc<dyn Layer>> {
-        let layer = self.store.open_blob(&stored.canonical)?.ok_or_else(|| self.unknown())?;
-        for (link, at) in links {
-            link.publish(self.repository.place(&at))?;
-        }
-        // The repository has the layer, whether the upload's folder can be removed or not.
-        if let Err(error) = self.remove_folder() {
-            log::warn!("upload {} is finished, but its folder stays behind: {error}", self.id);
-        }
-        Ok(Arc::new(layer))
-    }
-
     /// Removes the upload's folder, at once.
-    fn remove_folder(&self) -> Result<()> {
+    pub(super) fn remove_folder(&self) -> Result<()> {
         let at = layout::upload(self.id);
         let removed = self.store.scratch()?.remove(self.repository.place(&at))?;
         self.store.upload_indexes.forget(self.key, self.id);
@@ -328,80 +205,6 @@ impl Shared {
             removed.delete();
         }
         Ok(())
-    }
-
-    /// One step in the background. `false` when there is nothing to do.
-    fn step(&self, buffer: &mut [u8]) -> Result<bool> {
-        let task = {
-            let mut work = self.work.lock();
-            let Life::Open = work.life else { return Ok(false) };
-            work.progress.task()
-        };
-        match task {
-            Task::Rest => Ok(false),
-            Task::Keep(keep) => {
-                let kept = self.keep(&keep);
-                self.work.lock().progress.end_keeping();
-                kept.map(|()| true)
-            }
-            Task::Hash(mut claim) => {
-                let part = &mut buffer[..step(claim.length)];
-                let count = read_fully(&self.data, part, claim.digester.length());
-                // Less when somebody cuts the file; what was read was hashed all the same.
-                if let Ok(count) = count {
-                    claim.digester.update(&part[..count]);
-                    self.store.counters.hashed(count as u64);
-                }
-                self.work.lock().progress.hand_in(claim);
-                count.map(|count| count == part.len()).map_err(self.io("read"))
-            }
-        }
-    }
-
-    /// Keeps a state for whoever resumes this upload.
-    fn keep(&self, keep: &Keep) -> Result<()> {
-        // 1. The bytes that it stands for.
-        durable::sync_content(&self.data, || self.path(layout::DATA))?;
-        // 2. The state, under a name that nobody trusts.
-        let offset = keep.digester.length();
-        let draft = states::draft(self.store.scratch()?, &keep.digester)?;
-        // 3. Its name, unless the bytes changed meanwhile; under the lock, so that they cannot just
-        //    now.
-        {
-            let mut work = self.work.lock();
-            let Life::Open = work.life else { return Ok(()) };
-            if !work.progress.is_current(keep) {
-                return Ok(());
-            }
-            draft.publish(self.repository.place(&states::place(self.id, offset)))?;
-            work.progress.kept(keep);
-        }
-        states::remove_before(&self.repository, self.id, offset)
-    }
-}
-
-/// The length of the next step when `left` bytes are left.
-fn step(left: u64) -> usize {
-    usize::try_from(left.min(STEP_BYTES)).unwrap_or(usize::MAX)
-}
-
-impl Follow for Shared {
-    fn follow(&self, buffer: &mut [u8]) -> bool {
-        // From here on a writer puts it into the queue again; the claim sees to it that no two
-        // threads hash the same.
-        self.queued.store(false, Ordering::Release);
-        for _ in 0..STEPS_PER_TURN {
-            match self.step(buffer) {
-                Ok(true) => {}
-                Ok(false) => return false,
-                Err(error) => {
-                    // Whoever needs the hash computes it, and meets the same error.
-                    log::warn!("upload {} is not hashed in the background: {error}", self.id);
-                    return false;
-                }
-            }
-        }
-        !self.queued.swap(true, Ordering::AcqRel)
     }
 }
 
@@ -484,7 +287,7 @@ impl LayerUpload for LocalUpload {
         }
         for file in [layout::STARTED_AT, layout::NAME] {
             let at = layout::upload_file(shared.id, file);
-            if let Some(file) = shared.repository.open_quietly(&at)? {
+            if let Some(file) = shared.repository.open_file(&at, fs::OFlags::RDONLY)? {
                 durable::sync_content(&file, || shared.repository.path_of(&at))?;
             }
         }

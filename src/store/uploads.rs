@@ -82,7 +82,7 @@ pub(super) fn lock(data: &File, id: UploadId) -> Result<()> {
 pub(super) fn open(repository: &Folder, id: UploadId) -> Result<Option<(File, Known)>> {
     let at = layout::upload_file(id, layout::DATA);
     let Some(known) = read_known(repository, id)? else { return Ok(None) };
-    let Some(data) = repository.open_file(&at, OFlags::RDWR)? else { return Ok(None) };
+    let Some(data) = repository.open_quietly(&at, OFlags::RDWR)? else { return Ok(None) };
     let stat = attributes::stat(&data, || repository.path_of(&at))?;
     if !folder::is_file(&stat) {
         return Ok(None);

@@ -1,0 +1,99 @@
+//! How an upload becomes a layer: verified, made a blob, linked; in this order, so that a name under
+//! `layers/` never has other bytes than it promises.
+
+use crate::model::{Algorithm, Digest, Error, Hasher, Result};
+use crate::registry::Layer;
+use crate::store::{
+    attributes::Carried,
+    durable::Draft,
+    layout, links,
+    upload::{Shared, Work},
+    uploads,
+};
+use std::{path::PathBuf, sync::Arc};
+
+/// What is left to do once the data is a blob.
+#[derive(Clone)]
+pub(super) struct Stored {
+    /// The digest that was asked for.
+    pub(super) named: Digest,
+    /// The digest under which the content lies.
+    pub(super) canonical: Digest,
+    /// What a person has set on the data, on its way to the link.
+    pub(super) carried: Carried,
+}
+
+impl Shared {
+    /// The canonical digest of everything there is. Errors: `DigestMismatch` unless it is `expected`
+    /// too.
+    pub(super) fn verify(&self, work: &mut Work, expected: &Digest) -> Result<Digest> {
+        let mut beside = match expected.algorithm() {
+            Algorithm::Sha256 => None,
+            other => Some(Hasher::new(other)),
+        };
+        let canonical = self.catch_up(work, beside.as_mut())?;
+        let computed = beside.map_or(canonical, Hasher::digest);
+        if computed == *expected {
+            Ok(canonical)
+        } else {
+            Err(Error::DigestMismatch { expected: *expected, computed })
+        }
+    }
+
+    /// What is to be linked once the data, found to be `expected`, is a blob.
+    pub(super) fn verified(&self, work: &mut Work, expected: &Digest) -> Result<Stored> {
+        let canonical = self.verify(work, expected)?;
+        // docker-registry's purger may have taken the data away.
+        if !uploads::is_still(&self.repository, self.id, &self.data)? {
+            return Err(self.unknown());
+        }
+        let carried = Carried::of(&self.data, &self.path(layout::DATA))?;
+        Ok(Stored { named: *expected, canonical, carried })
+    }
+
+    /// Begins the links: whatever can fail for want of room does so before anything has changed.
+    pub(super) fn begin_links(&self, stored: &Stored) -> Result<Vec<(Draft<'_>, PathBuf)>> {
+        let Stored { named, canonical, carried } = stored;
+        let mut drafts = Vec::new();
+        for name in [canonical, named] {
+            let at = layout::layer_link(name);
+            if drafts.last().is_some_and(|(_, before)| *before == at) {
+                continue;
+            }
+            if let Some(parent) = at.parent() {
+                self.repository.make_folders(parent)?;
+            }
+            drafts.push((links::draft(self.store.scratch()?, canonical, carried)?, at));
+        }
+        Ok(drafts)
+    }
+
+    /// Makes the data a blob.
+    pub(super) fn store_blob(&self, stored: &Stored) -> Result<()> {
+        let at = layout::upload_file(self.id, layout::DATA);
+        let from = self.repository.place(&at);
+        self.store.adopt_blob(from, &self.data, &stored.canonical).inspect_err(|_| {
+            // The upload stays as it was, as far as it can.
+            if let Err(error) = stored.carried.put_on(&self.data, &from.path()) {
+                log::warn!("upload {} lost its attributes: {error}", self.id);
+            }
+        })
+    }
+
+    /// Links what is a blob, and removes what is left of the upload.
+    pub(super) fn link(
+        &self,
+        stored: &Stored,
+        links: Vec<(Draft<'_>, PathBuf)>,
+    ) -> Result<Arc<dyn Layer>> {
+        let layer = self.store.open_blob(&stored.canonical)?.ok_or_else(|| self.unknown())?;
+        for (link, at) in links {
+            link.publish(self.repository.place(&at))?;
+        }
+        // The repository has the layer, whether the upload's folder can be removed or not.
+        if let Err(error) = self.remove_folder() {
+            log::warn!("upload {} is finished, but its folder stays behind: {error}", self.id);
+        }
+        Ok(Arc::new(layer))
+    }
+}

@@ -1,0 +1,138 @@
+//! The hash that follows an upload: in the background while bytes come, and the rest of it on
+//! demand. Why it is the hash of the bytes is said in `progress.rs`.
+
+use crate::model::{Digest, Hasher, Result};
+use crate::store::{
+    blobs::read_fully,
+    durable,
+    follower::Follow,
+    layout,
+    progress::{Keep, STEP_BYTES, Task},
+    states,
+    upload::{Life, Shared, Work},
+};
+use std::sync::{Arc, Weak, atomic::Ordering};
+
+/// How many steps a follower takes before it looks after other uploads.
+const STEPS_PER_TURN: usize = 16;
+
+impl Shared {
+    /// Has a follower look at it, when it is worth it and none is about to.
+    pub(super) fn wake(self: &Arc<Self>, work: &Work) {
+        if work.progress.has_task() && !self.queued.swap(true, Ordering::AcqRel) {
+            let weak: Weak<Self> = Arc::downgrade(self);
+            self.store.followers.push(weak);
+        }
+    }
+
+    /// Hashes everything that is not hashed yet, and gives the digest. With `beside`, which is to
+    /// have another hash, everything is read.
+    pub(super) fn catch_up(
+        &self,
+        work: &mut Work,
+        mut beside: Option<&mut Hasher>,
+    ) -> Result<Digest> {
+        let length = self.length()?;
+        let mut digester = work.progress.digester().clone();
+        if digester.length() > length {
+            // Somebody cut the file behind our back.
+            self.before_change(work, length)?;
+            digester = work.progress.digester().clone();
+        }
+        let mut at = if beside.is_some() { 0 } else { digester.length() };
+        let mut buffer = vec![0; step(length - at)];
+        while at < length {
+            let part = &mut buffer[..step(length - at)];
+            if read_fully(&self.data, part, at).map_err(self.io("read"))? < part.len() {
+                return Err(self.io("read")(std::io::ErrorKind::UnexpectedEof.into()));
+            }
+            if let Some(beside) = &mut beside {
+                beside.update(part);
+            }
+            let end = at + part.len() as u64;
+            if end > digester.length() {
+                let hashed = usize::try_from(digester.length() - at).unwrap_or(0);
+                digester.update(&part[hashed..]);
+                self.store.counters.hashed((part.len() - hashed) as u64);
+            }
+            at = end;
+        }
+        let digest = digester.digest();
+        work.progress.caught_up(digester);
+        Ok(digest)
+    }
+
+    /// One step in the background. `false` when there is nothing to do.
+    fn step(&self, buffer: &mut [u8]) -> Result<bool> {
+        let task = {
+            let mut work = self.work.lock();
+            let Life::Open = work.life else { return Ok(false) };
+            work.progress.task()
+        };
+        match task {
+            Task::Rest => Ok(false),
+            Task::Keep(keep) => {
+                let kept = self.keep(&keep);
+                self.work.lock().progress.end_keeping();
+                kept.map(|()| true)
+            }
+            Task::Hash(mut claim) => {
+                let part = &mut buffer[..step(claim.length)];
+                let count = read_fully(&self.data, part, claim.digester.length());
+                // Less when somebody cuts the file; what was read was hashed all the same.
+                if let Ok(count) = count {
+                    claim.digester.update(&part[..count]);
+                    self.store.counters.hashed(count as u64);
+                }
+                self.work.lock().progress.hand_in(claim);
+                count.map(|count| count == part.len()).map_err(self.io("read"))
+            }
+        }
+    }
+
+    /// Keeps a state for whoever resumes this upload.
+    fn keep(&self, keep: &Keep) -> Result<()> {
+        // 1. The bytes that it stands for.
+        durable::sync_content(&self.data, || self.path(layout::DATA))?;
+        // 2. The state, under a name that nobody trusts.
+        let offset = keep.digester.length();
+        let draft = states::draft(self.store.scratch()?, &keep.digester)?;
+        // 3. Its name, unless the bytes changed meanwhile; under the lock, so that they cannot just
+        //    now.
+        {
+            let mut work = self.work.lock();
+            let Life::Open = work.life else { return Ok(()) };
+            if !work.progress.is_current(keep) {
+                return Ok(());
+            }
+            draft.publish(self.repository.place(&states::place(self.id, offset)))?;
+            work.progress.kept(keep);
+        }
+        states::remove_before(&self.repository, self.id, offset)
+    }
+}
+
+/// The length of the next step when `left` bytes are left.
+fn step(left: u64) -> usize {
+    usize::try_from(left.min(STEP_BYTES)).unwrap_or(usize::MAX)
+}
+
+impl Follow for Shared {
+    fn follow(&self, buffer: &mut [u8]) -> bool {
+        // From here on a writer puts it into the queue again; the claim sees to it that no two
+        // threads hash the same.
+        self.queued.store(false, Ordering::Release);
+        for _ in 0..STEPS_PER_TURN {
+            match self.step(buffer) {
+                Ok(true) => {}
+                Ok(false) => return false,
+                Err(error) => {
+                    // Whoever needs the hash computes it, and meets the same error.
+                    log::warn!("upload {} is not hashed in the background: {error}", self.id);
+                    return false;
+                }
+            }
+        }
+        !self.queued.swap(true, Ordering::AcqRel)
+    }
+}

@@ -1,0 +1,140 @@
+//! The hash that follows an upload.
+
+use super::*;
+
+#[test]
+fn resuming_hashes_only_the_tail() {
+    let scene = scene();
+    let content = noise(9 << 20);
+    let upload = scene.upload("app", "x");
+    let id = upload.uuid();
+    let folder = scene.v2(&format!("repositories/app/_uploads/{id}"));
+    upload.write_at(&content, 0).unwrap();
+    upload.settle();
+    wait_until(|| hashstates(&folder) == [content.len().to_string()]);
+    upload.write_at(b"tail", content.len() as u64).unwrap();
+    drop(upload);
+    let registry = scene.again();
+    let repository = registry.repository(&"app".parse().unwrap());
+    let upload = repository.layers().resume(&id).unwrap();
+    assert_eq!(upload.stat().unwrap().name, Some(uploads_file("x")));
+    let digest = Digest::sha256(&[&content[..], b"tail"].concat());
+    assert_eq!(upload.digest().unwrap(), digest);
+    assert_eq!(registry.counters().bytes_hashed(), 4);
+    upload.finish(&digest).unwrap();
+}
+
+#[test]
+fn a_kept_state_goes_before_its_bytes_change() {
+    let scene = scene();
+    let mut content = noise(6 << 20);
+    let upload = scene.upload("app", "x");
+    let id = upload.uuid();
+    let folder = scene.v2(&format!("repositories/app/_uploads/{id}"));
+    upload.write_at(&content, 0).unwrap();
+    upload.settle();
+    wait_until(|| hashstates(&folder) == [content.len().to_string()]);
+    upload.write_at(b"other", 77).unwrap();
+    assert!(hashstates(&folder).is_empty());
+    content[77..82].copy_from_slice(b"other");
+    drop(upload);
+    let upload = scene.repository("app").layers().resume(&id).unwrap();
+    upload.finish(&Digest::sha256(&content)).unwrap();
+}
+
+#[test]
+fn a_state_that_does_not_fit_is_not_trusted() {
+    let scene = scene();
+    let content = noise(100_000);
+    let app = scene.repository("app");
+    let upload = scene.upload("app", "x");
+    let id = upload.uuid();
+    upload.write_at(&content, 0).unwrap();
+    drop(upload);
+    let states = scene.v2(&format!("repositories/app/_uploads/{id}/hashstates/sha256"));
+    let state = |bytes: &[u8]| {
+        let mut digester = crate::model::Digester::default();
+        digester.update(bytes);
+        digester.state()
+    };
+    // Beyond the end, garbled, and written before the data changed behind our back.
+    disk::create_dir_all(&states).unwrap();
+    disk::write(states.join("100000"), state(&[0; 100_000])).unwrap();
+    disk::write(states.join("200000"), state(&[0; 200_000])).unwrap();
+    disk::write(states.join("50000"), b"garbled").unwrap();
+    thread::sleep(Duration::from_millis(20));
+    let data = scene.v2(&format!("repositories/app/_uploads/{id}/data"));
+    disk::write(data, &content).unwrap();
+    let upload = app.layers().resume(&id).unwrap();
+    assert!(hashstates(states.parent().unwrap().parent().unwrap()).is_empty());
+    assert_eq!(upload.digest().unwrap(), Digest::sha256(&content));
+}
+
+/// What a writer may do next.
+#[derive(Clone, Debug)]
+enum Step {
+    Write { offset: usize, length: usize, byte: u8 },
+    Append { length: usize, byte: u8 },
+    Truncate { length: usize },
+    Settle,
+    Digest,
+    Resume,
+    Pause,
+}
+
+fn steps() -> impl Strategy<Value = Step> {
+    const MAX: usize = 7 << 20;
+    prop_oneof![
+        2 => (0..MAX, 1..2_000_000_usize, any::<u8>())
+            .prop_map(|(offset, length, byte)| Step::Write { offset, length, byte }),
+        4 => (1..4_000_000_usize, any::<u8>()).prop_map(|(length, byte)| Step::Append { length, byte }),
+        1 => (0..MAX).prop_map(|length| Step::Truncate { length }),
+        2 => Just(Step::Settle),
+        1 => Just(Step::Digest),
+        2 => Just(Step::Resume),
+        2 => Just(Step::Pause),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever is written in whatever order, the hash that followed is that of what is read.
+    #[test]
+    fn the_running_hash_is_that_of_the_bytes(steps in prop::collection::vec(steps(), 1..16)) {
+        let scene = scene();
+        let app = scene.repository("app");
+        let mut upload = scene.upload("app", "x");
+        let mut model = Vec::new();
+        for step in steps {
+            match step {
+                Step::Write { offset, length, byte } => {
+                    upload.write_at(&vec![byte; length], offset as u64).unwrap();
+                    model.resize(model.len().max(offset + length), 0);
+                    model[offset..offset + length].fill(byte);
+                }
+                Step::Append { length, byte } => {
+                    upload.write_at(&vec![byte; length], model.len() as u64).unwrap();
+                    model.resize(model.len() + length, byte);
+                }
+                Step::Truncate { length } => {
+                    upload.truncate(length as u64).unwrap();
+                    model.resize(length, 0);
+                }
+                Step::Settle => upload.settle(),
+                Step::Digest => prop_assert_eq!(upload.digest().unwrap(), Digest::sha256(&model)),
+                Step::Resume => {
+                    let id = upload.uuid();
+                    drop(upload);
+                    upload = app.layers().resume(&id).unwrap();
+                }
+                Step::Pause => thread::sleep(Duration::from_millis(10)),
+            }
+        }
+        let mut read = vec![0; model.len() + 1];
+        let length = upload.read_at(&mut read, 0).unwrap();
+        prop_assert!(read[..length] == model, "the bytes are those written");
+        let layer = upload.finish(&Digest::sha256(&model)).unwrap();
+        prop_assert_eq!(layer.length(), model.len() as u64);
+    }
+}

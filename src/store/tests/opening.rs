@@ -1,0 +1,64 @@
+//! Opening a store.
+
+use super::*;
+
+#[test]
+fn a_newer_store_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    disk::create_dir(folder.path().join("regfs")).unwrap();
+    disk::write(folder.path().join(layout::VERSION), "2\n").unwrap();
+    let error = LocalRegistry::open(folder.path(), &StoreOptions::default()).map(drop).unwrap_err();
+    assert!(matches!(&error, Error::StoreVersion { found, known: 1 } if found == "2"), "{error}");
+    assert_eq!(disk::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn read_only_writes_nothing() {
+    let options = StoreOptions { read_only: true, ..StoreOptions::default() };
+    let folder = tempfile::tempdir().unwrap();
+    assert!(LocalRegistry::open(folder.path(), &options).is_err(), "there is no store");
+    assert_eq!(disk::read_dir(folder.path()).unwrap().count(), 0);
+    let scene = scene();
+    let digest = scene.image("app", "v1", b"x");
+    let id = scene.upload("app", "x").uuid();
+    disk::remove_dir_all(scene.path("regfs")).unwrap();
+    let registry = LocalRegistry::open(scene.folder.path(), &options).unwrap();
+    let app = registry.repository(&"app".parse().unwrap());
+    let manifest = app.manifests().get(&named("v1")).unwrap();
+    assert_eq!(app.layers().find_upload(&uploads_file("x")).unwrap(), Some(id));
+    let before = scene.tree();
+    let change = AttributesChange::default();
+    let name = |text: &str| text.parse::<RepositoryName>().unwrap();
+    for refused in [
+        app.layers().upload(&uploads_file("y"), &change).map(drop),
+        app.layers().resume(&id).map(drop),
+        app.layers().delete(&Digest::sha256(b"x")),
+        app.layers().mount(&Digest::sha256(b"x"), &name("app"), &change),
+        app.manifests().put(&manifest, &PutAs::Untagged, &change).map(drop),
+        app.manifests().tag(&digest, &tag("v2"), &change),
+        app.manifests().retag(&tag("v1"), &tag("v2"), Retag::Replace),
+        app.manifests().delete(&named("v1")),
+        app.attributes().change(&Subject::Repository, &change).map(drop),
+        app.attributes().set_extended(&Subject::Repository, "user.x", None),
+        registry.create(&name("new")),
+        registry.remove(&name("app")),
+        registry.rename(&name("app"), &name("new")),
+    ] {
+        assert!(matches!(refused, Err(Error::ReadOnly)), "{refused:?}");
+    }
+    assert_eq!(scene.tree(), before);
+    assert!(!scene.path("regfs").exists());
+}
+
+#[test]
+fn leftovers_of_a_crash_are_swept_when_old() {
+    let scene = scene();
+    disk::write(scene.path(layout::TMP).join("half"), "x").unwrap();
+    disk::create_dir_all(scene.path(layout::TRASH).join("a/b")).unwrap();
+    drop(scene.again());
+    assert!(scene.path(layout::TMP).join("half").exists(), "somebody may be at it");
+    assert!(!scene.path(layout::TRASH).join("a").exists());
+    let scratch = scene.registry.store.scratch().unwrap();
+    sweep::sweep_scratch(scratch, Duration::ZERO).unwrap();
+    assert!(!scene.path(layout::TMP).join("half").exists());
+}

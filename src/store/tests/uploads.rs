@@ -1,0 +1,181 @@
+//! Uploads from their beginning to their end.
+
+use super::*;
+
+#[test]
+fn a_layer_lives_from_upload_to_fetch() {
+    let scene = scene();
+    let repository = scene.repository("library/hello");
+    let upload = scene.upload("library/hello", "new");
+    assert_eq!(repository.layers().find_upload(&uploads_file("new")).unwrap(), Some(upload.uuid()));
+    upload.write_at(b"world", 5).unwrap();
+    upload.write_at(b"hello", 0).unwrap();
+    let mut bytes = [0; 16];
+    assert_eq!(upload.read_at(&mut bytes, 3).unwrap(), 7);
+    let digest = Digest::sha256(b"helloworld");
+    assert_eq!(upload.digest().unwrap(), digest);
+    assert_eq!(upload.stat().unwrap().length, 10);
+    assert!(!repository.layers().exists(&digest).unwrap());
+    let layer = upload.finish(&digest).unwrap();
+    assert_eq!(read_layer(&*layer), b"helloworld");
+    assert_eq!(read_layer(&*repository.layers().fetch(&digest).unwrap()), b"helloworld");
+    assert_eq!(repository.layers().stat(&digest).unwrap().length, 10);
+    assert_eq!(all(repository.layers().digests().unwrap()), [digest]);
+    // The upload is over, and can be read on.
+    assert_eq!(upload.read_at(&mut bytes, 0).unwrap(), 10);
+    for over in [
+        upload.write_at(b"x", 0),
+        upload.truncate(0),
+        upload.sync(),
+        upload.cancel(),
+        upload.finish(&digest).map(drop),
+        upload.stat().map(drop),
+        upload.digest().map(drop),
+        upload.rename(&uploads_file("other")),
+    ] {
+        assert!(matches!(over, Err(Error::UploadUnknown(_))), "{over:?}");
+    }
+    assert_eq!(repository.layers().find_upload(&uploads_file("new")).unwrap(), None);
+    let (hex, file) = (digest.hex(), disk::metadata(scene.path(layout::blob(&digest))).unwrap());
+    assert_eq!(file.permissions().mode() & 0o7777, 0o644);
+    let expected = [
+        format!("blobs/sha256/{}/{hex}/data", &hex[..2]),
+        format!("repositories/library/hello/_layers/sha256/{hex}/link"),
+        "repositories/library/hello/_manifests/revisions/".to_owned(),
+        "repositories/library/hello/_manifests/tags/".to_owned(),
+        "repositories/library/hello/_uploads/".to_owned(),
+    ];
+    assert_eq!(scene.tree(), BTreeSet::from(expected));
+    let link = scene.v2(&format!("repositories/library/hello/_layers/sha256/{hex}/link"));
+    assert_eq!(disk::read_to_string(link).unwrap(), digest.to_string());
+    for folder in [layout::TMP, layout::TRASH] {
+        assert_eq!(disk::read_dir(scene.path(folder)).unwrap().count(), 0, "{folder}");
+    }
+}
+
+#[test]
+fn a_wrong_digest_leaves_the_upload_as_it_was() {
+    let scene = scene();
+    let upload = scene.upload("app", "x");
+    upload.write_at(b"hello", 0).unwrap();
+    let (right, wrong) = (Digest::sha256(b"hello!"), Digest::sha256(b"other"));
+    let before = upload.stat().unwrap();
+    match upload.finish(&wrong).map(drop) {
+        Err(Error::DigestMismatch { expected, computed }) => {
+            assert_eq!((expected, computed), (wrong, Digest::sha256(b"hello")));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(upload.stat().unwrap(), before);
+    upload.write_at(b"!", 5).unwrap();
+    upload.finish(&right).unwrap();
+}
+
+#[test]
+fn of_many_who_finish_one_wins() {
+    let scene = scene();
+    let upload = scene.upload("app", "x");
+    upload.write_at(&noise(3 << 20), 0).unwrap();
+    let digest = upload.digest().unwrap();
+    let won = thread::scope(|scope| {
+        let finish = || scope.spawn(|| upload.finish(&digest).is_ok());
+        let threads: Vec<_> = (0..8).map(|_| finish()).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).filter(|won| *won).count()
+    });
+    assert_eq!(won, 1);
+}
+
+#[test]
+fn an_upload_has_one_writer() {
+    let scene = scene();
+    let app = scene.repository("app");
+    let upload = scene.upload("app", "x");
+    let id = upload.uuid();
+    for registry in [&scene.registry, &scene.again()] {
+        let app = registry.repository(&"app".parse().unwrap());
+        let error = app.layers().resume(&id).map(drop).unwrap_err();
+        assert!(matches!(error, Error::UploadBusy(_)), "{error}");
+        assert_eq!(app.layers().stat_upload(&id).unwrap().uuid, id);
+    }
+    drop(upload);
+    let upload = app.layers().resume(&id).unwrap();
+    upload.cancel().unwrap();
+    upload.cancel().unwrap();
+    let error = app.layers().resume(&id).map(drop).unwrap_err();
+    assert!(matches!(error, Error::UploadUnknown(_)), "{error}");
+    assert!(app.layers().uploads().unwrap().is_empty());
+}
+
+#[test]
+fn the_youngest_of_one_name_is_found() {
+    let scene = scene();
+    let app = scene.repository("app");
+    let first = scene.upload("app", "x");
+    let second = scene.upload("app", "x");
+    let find = |name: &str| app.layers().find_upload(&uploads_file(name)).unwrap();
+    assert_eq!(find("x"), Some(second.uuid()));
+    second.rename(&uploads_file("y")).unwrap();
+    assert_eq!((find("x"), find("y")), (Some(first.uuid()), Some(second.uuid())));
+    first.cancel().unwrap();
+    assert_eq!(find("x"), None);
+    // Another process renames it, and is noticed at once when it is found, else a second later.
+    let id = second.uuid();
+    drop(second);
+    let other = scene.again();
+    let other = other.repository(&"app".parse().unwrap()).layers().resume(&id).unwrap();
+    other.rename(&uploads_file("z")).unwrap();
+    assert_eq!(find("y"), None);
+    wait_until(|| find("z") == Some(id));
+}
+
+#[test]
+fn what_a_cancelled_upload_leaves_is_hidden_and_swept() {
+    let scene = scene();
+    let app = scene.repository("app");
+    scene.upload("app", "x").cancel().unwrap();
+    let id = UploadId::random();
+    let zombie = scene.v2(&format!("repositories/app/_uploads/{id}"));
+    disk::create_dir_all(zombie.join("hashstates/sha256")).unwrap();
+    disk::write(zombie.join("hashstates/sha256/0"), [0; 108]).unwrap();
+    assert!(app.layers().uploads().unwrap().is_empty());
+    assert!(matches!(app.layers().stat_upload(&id), Err(Error::UploadUnknown(_))));
+    assert!(matches!(app.layers().resume(&id).map(drop), Err(Error::UploadUnknown(_))));
+    assert!(zombie.exists());
+    let old = SystemTime::now() - Duration::from_secs(7200);
+    File::open(&zombie).unwrap().set_modified(old).unwrap();
+    assert!(app.layers().uploads().unwrap().is_empty());
+    assert!(!zombie.exists());
+}
+
+#[test]
+fn an_upload_goes_on_while_its_repository_is_renamed() {
+    let scene = scene();
+    let upload = scene.upload("old/name", "x");
+    upload.write_at(b"he", 0).unwrap();
+    let (from, to) = ("old/name".parse().unwrap(), "new/place/name".parse().unwrap());
+    scene.registry.rename(&from, &to).unwrap();
+    upload.write_at(b"llo", 2).unwrap();
+    upload.rename(&uploads_file("y")).unwrap();
+    upload.sync().unwrap();
+    let digest = Digest::sha256(b"hello");
+    let app = scene.repository("new/place/name");
+    assert_eq!(app.layers().find_upload(&uploads_file("y")).unwrap(), Some(upload.uuid()));
+    upload.finish(&digest).unwrap();
+    assert!(app.layers().exists(&digest).unwrap());
+    assert!(!scene.v2("repositories/old/name").exists());
+}
+
+#[test]
+fn ten_thousand_uploads_in_one_folder_are_made_in_no_time() {
+    let scene = scene();
+    let app = scene.repository("app");
+    let begun = Instant::now();
+    for number in 0..2_000 {
+        let name = uploads_file(&format!("file-{number}"));
+        assert_eq!(app.layers().find_upload(&name).unwrap(), None);
+        let upload = app.layers().upload(&name, &AttributesChange::default()).unwrap();
+        assert_eq!(app.layers().find_upload(&name).unwrap(), Some(upload.uuid()));
+    }
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert_eq!(app.layers().uploads().unwrap().len(), 2_000);
+}
