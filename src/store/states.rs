@@ -63,7 +63,7 @@ fn read(states: &Folder, offset: u64, data: &Stat) -> Result<Option<Digester>> {
     };
     let changed = |stat: &Stat| (stat.st_ctime, stat.st_ctime_nsec);
     let length = folder::length(data);
-    let is_fresh = offset < length || (offset == length && changed(data) <= changed(&state));
+    let is_fresh = offset < length || (offset == length && changed(data) < changed(&state));
     let digester = Digester::from_state(&bytes).filter(|digester| digester.length() == offset);
     Ok(digester.filter(|_| is_fresh))
 }

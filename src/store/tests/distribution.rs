@@ -112,7 +112,7 @@ fn a_link_that_is_being_written_is_waited_for() {
     let writer = thread::spawn({
         let link = link.clone();
         move || {
-            thread::sleep(Duration::from_millis(15));
+            thread::sleep(Duration::from_millis(5));
             disk::write(link, digest.to_string()).unwrap();
         }
     });
