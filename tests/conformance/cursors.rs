@@ -15,9 +15,7 @@ const COMING: Range<u32> = 200..240;
 
 /// Lists while entries come and go, and looks at what came out. `entry` names an entry.
 fn assert_exactly_once<T: Ord + Clone + Debug>(
-    open: impl FnOnce() -> Box<dyn Cursor<T>>,
-    entry: impl Fn(u32) -> T,
-    add: impl Fn(u32),
+    open: impl FnOnce() -> Box<dyn Cursor<T>>, entry: impl Fn(u32) -> T, add: impl Fn(u32),
     remove: impl Fn(u32),
 ) {
     STAYING.chain(GOING).for_each(&add);

@@ -135,9 +135,7 @@ pub(crate) fn put(repository: &dyn Repository, note: &str, under: &str) -> Diges
 
 /// Puts a manifest under a tag, with no wish for attributes.
 pub(crate) fn put_as(
-    manifests: &dyn ManifestService,
-    manifest: &Manifest,
-    under: &str,
+    manifests: &dyn ManifestService, manifest: &Manifest, under: &str,
 ) -> Result<Digest> {
     manifests.put(manifest, &PutAs::Tag(tag(under)), &as_it_is())
 }

@@ -41,10 +41,7 @@ impl LayerService for MemoryRepository {
     }
 
     fn mount(
-        &self,
-        digest: &Digest,
-        from: &RepositoryName,
-        attributes: &AttributesChange,
+        &self, digest: &Digest, from: &RepositoryName, attributes: &AttributesChange,
     ) -> Result<()> {
         let mut state = self.shared.state.lock();
         let source = state.folders.get(from).and_then(|folder| folder.layers.get(digest));
@@ -66,9 +63,7 @@ impl LayerService for MemoryRepository {
     }
 
     fn upload(
-        &self,
-        name: &UploadName,
-        attributes: &AttributesChange,
+        &self, name: &UploadName, attributes: &AttributesChange,
     ) -> Result<Arc<dyn LayerUpload>> {
         let uuid = UploadId::random();
         let mut upload = Upload::new(name);

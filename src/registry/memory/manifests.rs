@@ -19,9 +19,7 @@ impl MemoryRepository {
 
     /// What `look` finds for the reference's digest and marks.
     fn look_up<T>(
-        &self,
-        reference: &Reference,
-        look: impl FnOnce(&Folder, &Digest, &Marks) -> Option<T>,
+        &self, reference: &Reference, look: impl FnOnce(&Folder, &Digest, &Marks) -> Option<T>,
     ) -> Result<T> {
         let state = self.shared.state.lock();
         let found = state.folders.get(&self.name).and_then(|folder| match reference {
@@ -55,10 +53,7 @@ impl ManifestService for MemoryRepository {
     }
 
     fn put(
-        &self,
-        manifest: &Manifest,
-        put_as: &PutAs,
-        attributes: &AttributesChange,
+        &self, manifest: &Manifest, put_as: &PutAs, attributes: &AttributesChange,
     ) -> Result<Digest> {
         let tag = check_put(self, manifest, put_as, self.shared.check)?;
         let digest = *manifest.digest();

@@ -179,8 +179,7 @@ impl State {
 impl MemoryRepository {
     /// A listing of one table of the repository's folder.
     fn listing<K: Ord + Clone + 'static, V: 'static>(
-        &self,
-        table: impl Fn(&Folder) -> &Table<K, V> + Send + 'static,
+        &self, table: impl Fn(&Folder) -> &Table<K, V> + Send + 'static,
     ) -> Box<dyn Cursor<K>> {
         let (shared, name) = (self.shared.clone(), self.name.clone());
         Box::new(Listing::new(move |number| {
