@@ -4,8 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The operations of the mount, as logs and metrics name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is the FUSE request of that name")]
-pub enum Operation {
+pub(super) enum Operation {
     Lookup,
     Getattr,
     Setattr,
@@ -35,7 +34,7 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation, in the order of the enum.
-    pub const ALL: [Self; 25] = [
+    pub(super) const ALL: [Self; 25] = [
         Self::Lookup,
         Self::Getattr,
         Self::Setattr,
@@ -64,7 +63,7 @@ impl Operation {
     ];
 
     /// The name in logs, metrics and `.regfs/errors`.
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Lookup => "lookup",
             Self::Getattr => "getattr",
@@ -97,7 +96,7 @@ impl Operation {
 
 /// Counts since the mount began. Each is exact; together they are not of one moment.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub(super) struct Counters {
     done: [AtomicU64; Operation::ALL.len()],
     failed: [AtomicU64; Operation::ALL.len()],
     bytes_read: AtomicU64,
@@ -107,32 +106,32 @@ pub struct Counters {
 
 impl Counters {
     /// An operation was asked for.
-    pub fn began(&self, operation: Operation) {
+    pub(super) fn began(&self, operation: Operation) {
         self.done[operation as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// An operation ended with an error, of whatever kind.
-    pub fn failed(&self, operation: Operation) {
+    pub(super) fn failed(&self, operation: Operation) {
         self.failed[operation as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Bytes went to a reader. What the kernel reads by passthrough is not seen here.
-    pub fn read(&self, count: usize) {
+    pub(super) fn read(&self, count: usize) {
         self.bytes_read.fetch_add(count as u64, Ordering::Relaxed);
     }
 
     /// Bytes came from a writer.
-    pub fn wrote(&self, count: usize) {
+    pub(super) fn wrote(&self, count: usize) {
         self.bytes_written.fetch_add(count as u64, Ordering::Relaxed);
     }
 
     /// Bytes were copied between open files.
-    pub fn copied(&self, count: u64) {
+    pub(super) fn copied(&self, count: u64) {
         self.bytes_copied.fetch_add(count, Ordering::Relaxed);
     }
 
     /// How often each operation was asked for, and how often it failed.
-    pub fn operations(&self) -> impl Iterator<Item = (Operation, u64, u64)> {
+    pub(super) fn operations(&self) -> impl Iterator<Item = (Operation, u64, u64)> {
         Operation::ALL.into_iter().map(|operation| {
             let index = operation as usize;
             let load = |counts: &[AtomicU64]| counts[index].load(Ordering::Relaxed);
@@ -141,7 +140,7 @@ impl Counters {
     }
 
     /// Bytes read, written and copied.
-    pub fn bytes(&self) -> (u64, u64, u64) {
+    pub(super) fn bytes(&self) -> (u64, u64, u64) {
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
         (load(&self.bytes_read), load(&self.bytes_written), load(&self.bytes_copied))
     }

@@ -82,7 +82,7 @@ fn area_files(
         match &upload.name {
             // Begun by another program.
             None if area == Area::Uploads => {
-                files.push(upload_entry(OsStr::new(&uuid), name, upload))
+                files.push(upload_entry(OsStr::new(&uuid), name, upload));
             }
             Some(upload_name) if upload_name.area() == area => {
                 let file = upload_name.file();

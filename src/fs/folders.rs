@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use std::{ffi::OsStr, time::Duration};
 
 /// An entry of a listing, as the adapter encodes it.
-pub struct Row<'a> {
+pub(super) struct Row<'a> {
     /// The name.
     pub name: &'a OsStr,
     /// The number to show; for a listing with attributes, given out to the kernel.
@@ -29,7 +29,7 @@ pub struct Row<'a> {
 
 impl RegistryFs {
     /// Makes the folder `name` in the folder `parent`: a repository, or a staging folder.
-    pub fn mkdir(
+    pub(super) fn mkdir(
         &self, caller: &Caller, parent: Ino, name: &OsStr, permissions: u32,
     ) -> Result<Entry> {
         let folder = self.node(parent)?;
@@ -63,7 +63,7 @@ impl RegistryFs {
     /// Removes the empty folder `name` of the folder `parent`. The three folders of a repository
     /// are always there; removing an empty one is fine and changes nothing, so that `rm -r` of a
     /// repository goes through.
-    pub fn rmdir(&self, parent: Ino, name: &OsStr) -> Result<()> {
+    pub(super) fn rmdir(&self, parent: Ino, name: &OsStr) -> Result<()> {
         let folder = self.node(parent)?;
         let node = self.find(&folder, name)?;
         match &node {
@@ -100,27 +100,25 @@ impl RegistryFs {
     }
 
     /// Opens the folder `ino` for listing.
-    pub fn opendir(&self, ino: Ino) -> Result<u64> {
+    pub(super) fn opendir(&self, ino: Ino) -> Result<u64> {
         let node = self.node(ino)?;
         let listing = self.listing(&node, ino)?;
         Ok(self.handles.insert(Handle::Folder(Mutex::new(listing))))
     }
 
     fn listing(&self, node: &Node, ino: Ino) -> Result<Listing> {
-        let staging: Vec<_> = match node {
-            Node::Area(repository, area) => {
-                let staging = self.staging.lock();
-                let here = staging.iter().filter(|(name, of, _)| name == repository && of == area);
-                here.map(|(.., folder)| folder.clone()).collect()
-            }
-            _ => Vec::new(),
-        };
+        let mut staging = Vec::new();
+        if let Node::Area(repository, area) = node {
+            let made = self.staging.lock();
+            let here = made.iter().filter(|(name, of, _)| name == repository && of == area);
+            staging.extend(here.map(|(.., folder)| folder.clone()));
+        }
         entries::listing(&*self.registry, node, ino, &staging)
     }
 
     /// Lists entries of an open folder from `offset` on, until `add` says that the reply is full.
     /// With `attributes`, each entry but `.` and `..` is given out to the kernel.
-    pub fn readdir(
+    pub(super) fn readdir(
         &self, handle: u64, offset: u64, attributes: bool, add: &mut dyn FnMut(Row<'_>) -> bool,
     ) -> Result<()> {
         let handle = self.handles.get(handle)?;
@@ -184,7 +182,7 @@ impl RegistryFs {
     }
 
     /// How much room there is.
-    pub fn statfs(&self) -> Result<Capacity> {
+    pub(super) fn statfs(&self) -> Result<Capacity> {
         Ok(self.registry.capacity()?)
     }
 }

@@ -20,7 +20,7 @@ use std::{
 };
 
 /// What an open file or folder is.
-pub enum Handle {
+pub(super) enum Handle {
     /// A published layer, open for reading.
     Layer(RepositoryName, Arc<dyn Layer>),
     /// Bytes as they were when the file was opened: a manifest or a control file.
@@ -37,38 +37,38 @@ pub enum Handle {
 
 /// The table of open files. Lock 2 (ARCHITECTURE, "Locks"): held for one map operation.
 #[derive(Default)]
-pub struct Handles {
+pub(super) struct Handles {
     next: AtomicU64,
     table: RwLock<HashMap<u64, Arc<Handle>>>,
 }
 
 impl Handles {
     /// Keeps `handle` and gives its number, which is never given out again.
-    pub fn insert(&self, handle: Handle) -> u64 {
+    pub(super) fn insert(&self, handle: Handle) -> u64 {
         let number = self.next.fetch_add(1, Ordering::Relaxed) + 1;
         self.table.write().insert(number, Arc::new(handle));
         number
     }
 
     /// The handle of this number.
-    pub fn get(&self, number: u64) -> Result<Arc<Handle>> {
+    pub(super) fn get(&self, number: u64) -> Result<Arc<Handle>> {
         self.table.read().get(&number).cloned().ok_or(Fault::BadHandle)
     }
 
     /// Takes the handle out; it goes when the last call on it is over.
-    pub fn remove(&self, number: u64) -> Option<Arc<Handle>> {
+    pub(super) fn remove(&self, number: u64) -> Option<Arc<Handle>> {
         self.table.write().remove(&number)
     }
 
     /// How many files and folders are open.
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.table.read().len()
     }
 }
 
 /// A file that is being written where nothing, or something else, is published.
 #[derive(Clone)]
-pub enum Writer {
+pub(super) enum Writer {
     /// Under a digest in `layers`.
     Layer(Arc<LayerWriter>),
     /// In `manifests`.
@@ -90,17 +90,17 @@ impl WeakWriter {
 }
 
 /// How many manifests may be written at once. Each takes up to 4 MiB of memory.
-pub const MANIFEST_WRITERS_MAX: usize = 64;
+pub(super) const MANIFEST_WRITERS_MAX: usize = 64;
 
 /// The writers, by what they will become. Its lock is held for one map operation.
 #[derive(Default)]
-pub struct Writers {
+pub(super) struct Writers {
     table: Mutex<HashMap<Node, Vec<WeakWriter>>>,
 }
 
 impl Writers {
     /// Keeps a writer of `node`, the youngest for now. Errors: `TooMany`.
-    pub fn insert(&self, node: &Node, writer: &Writer) -> Result<()> {
+    pub(super) fn insert(&self, node: &Node, writer: &Writer) -> Result<()> {
         let mut table = self.table.lock();
         table.retain(|_, writers| {
             writers.retain(|writer| writer.upgrade().is_some());
@@ -122,7 +122,7 @@ impl Writers {
     }
 
     /// The youngest writer of `node` that is still open.
-    pub fn get(&self, node: &Node) -> Option<Writer> {
+    pub(super) fn get(&self, node: &Node) -> Option<Writer> {
         let table = self.table.lock();
         table.get(node)?.iter().rev().find_map(WeakWriter::upgrade)
     }
@@ -131,7 +131,7 @@ impl Writers {
 /// The uploads that are open, so that every open file of one shares it. Its lock is held for one
 /// map operation.
 #[derive(Default)]
-pub struct Uploads {
+pub(super) struct Uploads {
     table: Mutex<HashMap<UploadId, Weak<dyn LayerUpload>>>,
 }
 
@@ -142,19 +142,19 @@ const TAKE_UP_PAUSE: Duration = Duration::from_millis(5);
 
 impl Uploads {
     /// Keeps an upload that has just begun.
-    pub fn insert(&self, upload: &Arc<dyn LayerUpload>) {
+    pub(super) fn insert(&self, upload: &Arc<dyn LayerUpload>) {
         let mut table = self.table.lock();
         table.retain(|_, upload| upload.strong_count() > 0);
         table.insert(upload.uuid(), Arc::downgrade(upload));
     }
 
     /// The upload if some file of it is open.
-    pub fn get(&self, uuid: &UploadId) -> Option<Arc<dyn LayerUpload>> {
+    pub(super) fn get(&self, uuid: &UploadId) -> Option<Arc<dyn LayerUpload>> {
         self.table.lock().get(uuid)?.upgrade()
     }
 
     /// The upload, taken up again if no file of it is open. Errors: `UploadUnknown`, `UploadBusy`.
-    pub fn take_up(
+    pub(super) fn take_up(
         &self, registry: &dyn Registry, name: &RepositoryName, uuid: &UploadId,
     ) -> Result<Arc<dyn LayerUpload>> {
         let mut tries = 0;
@@ -177,13 +177,13 @@ impl Uploads {
     }
 
     /// How many uploads are open.
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.table.lock().values().filter(|upload| upload.strong_count() > 0).count()
     }
 }
 
 /// What the adapter must know of a file that was opened.
-pub struct Opened {
+pub(super) struct Opened {
     /// The handle's number.
     pub handle: u64,
     /// How the kernel may read it.
@@ -195,7 +195,7 @@ pub struct Opened {
 }
 
 /// How the kernel may read an open file.
-pub enum Reading {
+pub(super) enum Reading {
     /// Content that never changes: from the layer's own file where there is one, or cached.
     Layer(Arc<dyn Layer>),
     /// Content that never changes: cached.

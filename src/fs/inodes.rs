@@ -17,7 +17,7 @@ impl Ino {
     /// The root's number, fixed by FUSE.
     pub const ROOT: Self = Self(1);
     /// What a listing shows for a node that has no number yet.
-    pub const UNKNOWN: Self = Self(0xffff_ffff);
+    pub(super) const UNKNOWN: Self = Self(0xffff_ffff);
 }
 
 /// The table of inode numbers.
@@ -25,7 +25,7 @@ impl Ino {
 /// Its lock is lock 1 (ARCHITECTURE, "Locks"): held for a look-up or a change of the maps, never
 /// while anything else is called.
 #[derive(Debug)]
-pub struct Inodes {
+pub(super) struct Inodes {
     table: RwLock<Table>,
 }
 
@@ -45,7 +45,7 @@ struct Inode {
 
 /// What an inode number stands for.
 #[derive(Clone, Debug)]
-pub struct Known {
+pub(super) struct Known {
     /// The node.
     pub node: Arc<Node>,
     /// Whether its name was removed or replaced since.
@@ -67,14 +67,14 @@ impl Default for Inodes {
 
 impl Inodes {
     /// What `ino` stands for. `None` only when the kernel asks for what it has forgotten.
-    pub fn get(&self, ino: Ino) -> Option<Known> {
+    pub(super) fn get(&self, ino: Ino) -> Option<Known> {
         let table = self.table.read();
         let inode = table.inodes.get(&ino)?;
         Some(Known { node: Arc::clone(&inode.node), detached: inode.detached })
     }
 
     /// The number of `node`, given out to the kernel once more.
-    pub fn look_up(&self, node: Node) -> Ino {
+    pub(super) fn look_up(&self, node: Node) -> Ino {
         let mut table = self.table.write();
         if let Some(&ino) = table.numbers.get(&node) {
             if let Some(inode) = table.inodes.get_mut(&ino) {
@@ -91,12 +91,12 @@ impl Inodes {
     }
 
     /// The number of `node` if the kernel knows it; nothing is given out.
-    pub fn number(&self, node: &Node) -> Option<Ino> {
+    pub(super) fn number(&self, node: &Node) -> Option<Ino> {
         self.table.read().numbers.get(node).copied()
     }
 
     /// The kernel gives back `count` of what it was given. Says whether the number is gone.
-    pub fn forget(&self, ino: Ino, count: u64) -> bool {
+    pub(super) fn forget(&self, ino: Ino, count: u64) -> bool {
         if ino == Ino::ROOT {
             return false;
         }
@@ -116,12 +116,12 @@ impl Inodes {
     }
 
     /// `node` was removed: its number no longer answers to the name.
-    pub fn detach(&self, node: &Node) {
+    pub(super) fn detach(&self, node: &Node) {
         self.table.write().detach(node);
     }
 
     /// What was `from` is `to` from now on, under the same number. What was `to` is detached.
-    pub fn rebind(&self, from: &Node, to: Node) {
+    pub(super) fn rebind(&self, from: &Node, to: Node) {
         let mut table = self.table.write();
         if *from == to {
             return;
@@ -133,7 +133,7 @@ impl Inodes {
     }
 
     /// Two nodes have swapped names.
-    pub fn exchange(&self, one: &Node, other: &Node) {
+    pub(super) fn exchange(&self, one: &Node, other: &Node) {
         let mut table = self.table.write();
         let numbers = (table.numbers.remove(one), table.numbers.remove(other));
         if let Some(ino) = numbers.0 {
@@ -146,7 +146,7 @@ impl Inodes {
 
     /// The repository `from`, with everything in and below it, is `to` from now on. Nodes whose new
     /// name would be too long are detached.
-    pub fn rename_repository(&self, from: &RepositoryName, to: &RepositoryName) {
+    pub(super) fn rename_repository(&self, from: &RepositoryName, to: &RepositoryName) {
         let mut table = self.table.write();
         let within = |node: &Node, name| node.repository().is_some_and(|it| it.is_within(name));
         let select = |table: &Table, name| {
@@ -169,7 +169,7 @@ impl Inodes {
     }
 
     /// How many numbers the kernel holds.
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.table.read().inodes.len()
     }
 }

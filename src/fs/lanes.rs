@@ -17,7 +17,7 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// A pool of threads that grows and shrinks.
 #[derive(Clone, Default)]
-pub struct SlowLane {
+pub(super) struct SlowLane {
     shared: Arc<Shared>,
 }
 
@@ -37,7 +37,7 @@ struct State {
 impl SlowLane {
     /// Runs `job` as soon as a thread is free. When no thread can be had at all, the caller's is
     /// used.
-    pub fn run(&self, job: impl FnOnce() + Send + 'static) {
+    pub(super) fn run(&self, job: impl FnOnce() + Send + 'static) {
         let mut state = self.shared.state.lock();
         state.jobs.push_back(Box::new(job));
         if state.idle >= state.jobs.len() || state.threads >= THREADS_MAX {

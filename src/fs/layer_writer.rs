@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use std::{ffi::OsStr, fmt, sync::Arc};
 
 /// A layer being written under its digest.
-pub struct LayerWriter {
+pub(super) struct LayerWriter {
     repository: Arc<dyn Repository>,
     digest: Digest,
     upload: Arc<dyn LayerUpload>,
@@ -33,7 +33,7 @@ enum Progress {
 
 impl LayerWriter {
     /// Begins to write `digest`. The upload's name is the layer's, which no listing shows.
-    pub fn begin(
+    pub(super) fn begin(
         repository: Arc<dyn Repository>, digest: Digest, attributes: &AttributesChange,
     ) -> Result<Self> {
         let name = UploadName::new(Area::Layers, OsStr::new(&digest.to_string()))?;
@@ -48,14 +48,14 @@ impl LayerWriter {
     }
 
     /// Writes; refused once the layer is published.
-    pub fn write_at(&self, data: &[u8], offset: u64) -> Result<()> {
+    pub(super) fn write_at(&self, data: &[u8], offset: u64) -> Result<()> {
         self.begin_change()?;
         self.upload.write_at(data, offset).map_err(|error| self.after_the_end(error))
     }
 
     /// Cuts or lengthens. A tool that sets the length which the file has, as `rsync --inplace` does
     /// at the end, changes nothing.
-    pub fn truncate(&self, length: u64) -> Result<()> {
+    pub(super) fn truncate(&self, length: u64) -> Result<()> {
         if self.stat()?.length == length {
             return Ok(());
         }
@@ -66,7 +66,7 @@ impl LayerWriter {
     /// Publishes what was written since the last time. With nothing written this is a no-op, unless
     /// nothing is just what the digest names. A refusal comes again with every flush until
     /// something more is written that makes it right.
-    pub fn flush(&self) -> Result<()> {
+    pub(super) fn flush(&self) -> Result<()> {
         let _publishing = self.publishing.lock();
         let progress = *self.progress.lock();
         match progress {
@@ -82,7 +82,7 @@ impl LayerWriter {
 
     /// Makes it the layer of that name in `from`, without copying: for `cp` between repositories.
     /// Says whether that was possible; it is not once something was written.
-    pub fn mount(&self, from: &RepositoryName) -> Result<bool> {
+    pub(super) fn mount(&self, from: &RepositoryName) -> Result<bool> {
         let _publishing = self.publishing.lock();
         let progress = *self.progress.lock();
         match progress {
@@ -103,7 +103,7 @@ impl LayerWriter {
     }
 
     /// Makes what was written survive a power cut; publishing does that as well.
-    pub fn sync(&self) -> Result<()> {
+    pub(super) fn sync(&self) -> Result<()> {
         match *self.progress.lock() {
             Progress::Published => Ok(()),
             Progress::Empty | Progress::Dirty => Ok(self.upload.sync()?),
@@ -111,13 +111,13 @@ impl LayerWriter {
     }
 
     /// What is known of the unpublished file.
-    pub fn stat(&self) -> Result<UploadStat> {
+    pub(super) fn stat(&self) -> Result<UploadStat> {
         Ok(self.upload.stat()?)
     }
 
     /// Changes attributes; they pass to the layer. Times on a file in which nothing was written
     /// (`touch`) are refused, because that would look as if a layer had been made.
-    pub fn change(&self, change: &AttributesChange) -> Result<()> {
+    pub(super) fn change(&self, change: &AttributesChange) -> Result<()> {
         let empty = *self.progress.lock() == Progress::Empty;
         if empty && change.modified_at.is_some() && self.digest != Digest::sha256(b"") {
             let computed = Digest::sha256(b"");
@@ -129,12 +129,12 @@ impl LayerWriter {
     }
 
     /// Whether this is the layer's name.
-    pub fn names(&self, digest: &Digest) -> bool {
+    pub(super) fn names(&self, digest: &Digest) -> bool {
         self.digest == *digest
     }
 
     /// Whether the layer is there by now.
-    pub fn is_published(&self) -> bool {
+    pub(super) fn is_published(&self) -> bool {
         *self.progress.lock() == Progress::Published
     }
 
@@ -151,10 +151,8 @@ impl LayerWriter {
 
     /// A change that came while a flush was publishing met an upload that had just ended.
     fn after_the_end(&self, error: Error) -> Fault {
-        match error {
-            Error::UploadUnknown(_) => Error::LayerImmutable(self.digest).into(),
-            error => error.into(),
-        }
+        let ended = matches!(error, Error::UploadUnknown(_));
+        if ended { Error::LayerImmutable(self.digest).into() } else { error.into() }
     }
 }
 

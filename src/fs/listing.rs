@@ -18,7 +18,7 @@ const RESERVED: u64 = 1 << 20;
 
 /// One entry of a folder.
 #[derive(Clone, Debug)]
-pub struct Listed {
+pub(super) struct Listed {
     /// The name.
     pub name: OsString,
     /// What it is; for `.` and `..` the folder.
@@ -27,7 +27,7 @@ pub struct Listed {
 
 /// What a listed name stands for.
 #[derive(Clone, Debug)]
-pub enum Target {
+pub(super) enum Target {
     /// A node, not given out to the kernel yet.
     Node(Node),
     /// `.` or `..`: a folder whose number the kernel has.
@@ -35,17 +35,17 @@ pub enum Target {
 }
 
 /// A cursor over entries of any kind.
-pub type Entries = Box<dyn Cursor<Listed>>;
+pub(super) type Entries = Box<dyn Cursor<Listed>>;
 
 /// A cursor whose entries are made into listed ones on the way; `None` leaves an entry out.
-pub struct Mapped<T, F> {
+pub(super) struct Mapped<T, F> {
     cursor: Box<dyn Cursor<T>>,
     map: F,
 }
 
 impl<T, F: FnMut(T) -> Option<Listed> + Send> Mapped<T, F> {
     /// Lists what `map` makes of the entries of `cursor`.
-    pub fn new(cursor: Box<dyn Cursor<T>>, map: F) -> Self {
+    pub(super) fn new(cursor: Box<dyn Cursor<T>>, map: F) -> Self {
         Self { cursor, map }
     }
 }
@@ -66,7 +66,7 @@ impl<T, F: FnMut(T) -> Option<Listed> + Send> Cursor<Listed> for Mapped<T, F> {
 }
 
 /// A folder being listed.
-pub struct Listing {
+pub(super) struct Listing {
     first: Vec<Listed>,
     rest: Option<Entries>,
     /// Positions whose offset is `first.len() + 1 +` their index.
@@ -79,12 +79,12 @@ pub struct Listing {
 
 impl Listing {
     /// A listing of `first`, then of `rest`.
-    pub fn new(first: Vec<Listed>, rest: Option<Entries>) -> Self {
+    pub(super) fn new(first: Vec<Listed>, rest: Option<Entries>) -> Self {
         Self { first, rest, table: Vec::new(), at: 0, held: None }
     }
 
     /// Goes to `offset`, 0 or one that was given out.
-    pub fn seek(&mut self, offset: u64) -> Result<()> {
+    pub(super) fn seek(&mut self, offset: u64) -> Result<()> {
         if offset == self.at {
             return Ok(());
         }
@@ -106,7 +106,7 @@ impl Listing {
     }
 
     /// The next entry and the offset behind it; `None` at the end.
-    pub fn next(&mut self) -> Result<Option<(Listed, u64)>> {
+    pub(super) fn next(&mut self) -> Result<Option<(Listed, u64)>> {
         if let Some((listed, offset)) = self.held.take() {
             self.at = offset;
             return Ok(Some((listed, offset)));
@@ -128,7 +128,7 @@ impl Listing {
     }
 
     /// Gives back an entry that did not fit: it comes again when the kernel goes on from `before`.
-    pub fn hold(&mut self, listed: Listed, offset: u64, before: u64) {
+    pub(super) fn hold(&mut self, listed: Listed, offset: u64, before: u64) {
         self.held = Some((listed, offset));
         self.at = before;
     }

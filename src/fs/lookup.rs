@@ -30,10 +30,11 @@ impl RegistryFs {
 
     /// Gives `node` out to the kernel, if it exists.
     pub(super) fn entry(&self, node: Node) -> Result<Entry> {
-        let (stat, life) = self.stat(&node).map_err(|fault| match fault {
-            Fault::Registry(error) if error.is_unknown() => Fault::NoEntry,
-            fault => fault,
-        })?;
+        let (stat, life) = match self.stat(&node) {
+            Ok(stat) => stat,
+            Err(Fault::Registry(error)) if error.is_unknown() => return Err(Fault::NoEntry),
+            Err(fault) => return Err(fault),
+        };
         Ok(Entry { ino: self.inodes.look_up(node), stat, life })
     }
 
@@ -45,22 +46,20 @@ impl RegistryFs {
         if let Some(uuid) = layers.find_upload(&upload_name)? {
             return Ok(Some(Node::Upload(repository.clone(), uuid)));
         }
-        match folder {
-            // Uploads of other programs have no name but their UUID.
-            Node::Area(_, Area::Uploads) => {
-                let Some(uuid) = name.to_str().and_then(|name| name.parse().ok()) else {
-                    return Ok(None);
-                };
-                match layers.stat_upload(&uuid) {
-                    Ok(_) => Ok(Some(Node::Upload(repository.clone(), uuid))),
-                    Err(Error::UploadUnknown(_)) => Ok(None),
-                    Err(error) => Err(error.into()),
-                }
-            }
-            Node::Area(_, area) if self.has_staging_folder(repository, *area, name)? => {
-                Ok(Some(Node::StagingFolder(repository.clone(), *area, name.to_owned())))
-            }
-            _ => Ok(None),
+        let Node::Area(_, area) = folder else { return Ok(None) };
+        if *area != Area::Uploads {
+            let exists = self.has_staging_folder(repository, *area, name)?;
+            let staging = Node::StagingFolder(repository.clone(), *area, name.to_owned());
+            return Ok(exists.then_some(staging));
+        }
+        // Uploads of other programs have no name but their UUID.
+        let Some(uuid) = name.to_str().and_then(|name| name.parse().ok()) else {
+            return Ok(None);
+        };
+        match layers.stat_upload(&uuid) {
+            Ok(_) => Ok(Some(Node::Upload(repository.clone(), uuid))),
+            Err(Error::UploadUnknown(_)) => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 

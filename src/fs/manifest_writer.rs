@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use std::{sync::Arc, time::SystemTime};
 
 /// A manifest being written.
-pub struct ManifestWriter {
+pub(super) struct ManifestWriter {
     repository: Arc<dyn Repository>,
     target: Reference,
     /// Lock 3 (ARCHITECTURE, "Locks"): one publisher at a time. Held across the put.
@@ -28,7 +28,7 @@ struct Draft {
 
 /// What is known of an unpublished manifest.
 #[derive(Clone, Copy, Debug)]
-pub struct DraftStat {
+pub(super) struct DraftStat {
     /// Number of bytes so far.
     pub length: u64,
     /// The attributes it will be put with.
@@ -39,7 +39,7 @@ pub struct DraftStat {
 
 impl ManifestWriter {
     /// Begins with `bytes`: those of the manifest that is to be changed, or none.
-    pub fn begin(
+    pub(super) fn begin(
         repository: Arc<dyn Repository>, target: Reference, bytes: Vec<u8>,
         attributes: AttributesChange,
     ) -> Self {
@@ -50,7 +50,7 @@ impl ManifestWriter {
     }
 
     /// Writes. Errors: `ManifestTooLarge`.
-    pub fn write_at(&self, data: &[u8], offset: u64) -> Result<()> {
+    pub(super) fn write_at(&self, data: &[u8], offset: u64) -> Result<()> {
         let end = within_limit(offset.saturating_add(data.len() as u64))?;
         let start = end - data.len();
         let mut draft = self.draft.lock();
@@ -63,7 +63,7 @@ impl ManifestWriter {
     }
 
     /// Reads what was written so far. Gives the bytes from `offset`, at most `length`.
-    pub fn read_at(&self, offset: u64, length: usize) -> Vec<u8> {
+    pub(super) fn read_at(&self, offset: u64, length: usize) -> Vec<u8> {
         let draft = self.draft.lock();
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(draft.bytes.len());
         let end = start.saturating_add(length).min(draft.bytes.len());
@@ -71,7 +71,7 @@ impl ManifestWriter {
     }
 
     /// Cuts or lengthens; to the length it has is no change.
-    pub fn truncate(&self, length: u64) -> Result<()> {
+    pub(super) fn truncate(&self, length: u64) -> Result<()> {
         let length = within_limit(length)?;
         let mut draft = self.draft.lock();
         if draft.bytes.len() != length {
@@ -83,7 +83,7 @@ impl ManifestWriter {
 
     /// Puts what was written since the last time; with nothing written this is a no-op. A refusal
     /// comes again with every flush until something more is written, or what is missing is there.
-    pub fn flush(&self) -> Result<()> {
+    pub(super) fn flush(&self) -> Result<()> {
         let _publishing = self.publishing.lock();
         let (bytes, attributes) = {
             let mut draft = self.draft.lock();
@@ -110,7 +110,7 @@ impl ManifestWriter {
     }
 
     /// What is known of the draft; `None` when it has nothing that was not put.
-    pub fn stat(&self) -> Option<DraftStat> {
+    pub(super) fn stat(&self) -> Option<DraftStat> {
         let draft = self.draft.lock();
         (draft.dirty || !draft.published).then(|| DraftStat {
             length: draft.bytes.len() as u64,
@@ -122,7 +122,7 @@ impl ManifestWriter {
     /// Changes the attributes it will be put with; `false` when everything was put already, and the
     /// change belongs to what is stored. Times on a file in which nothing was written (`touch`) are
     /// refused, because that would look as if a manifest had been made.
-    pub fn change(&self, change: &AttributesChange) -> Result<bool> {
+    pub(super) fn change(&self, change: &AttributesChange) -> Result<bool> {
         let mut draft = self.draft.lock();
         if !draft.dirty && draft.published {
             return Ok(false);
@@ -140,7 +140,7 @@ impl ManifestWriter {
     }
 
     /// Whether it has something that was not put.
-    pub fn is_dirty(&self) -> bool {
+    pub(super) fn is_dirty(&self) -> bool {
         self.draft.lock().dirty
     }
 }
@@ -156,7 +156,7 @@ impl Draft {
 
 /// Puts `bytes` as a manifest under `target`. Errors: as parsing and putting; `DigestMismatch` when
 /// the target is another digest.
-pub fn put(
+pub(super) fn put(
     repository: &dyn Repository, bytes: &[u8], target: &Reference, attributes: &AttributesChange,
 ) -> Result<(), Error> {
     let manifest = Manifest::parse(bytes)?;

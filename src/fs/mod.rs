@@ -36,6 +36,9 @@ pub use inodes::Ino;
 pub use open::OpenMode;
 pub use rename::RenameMode;
 
+#[cfg(test)]
+mod tests;
+
 use crate::fs::counters::{Counters, Operation};
 use crate::fs::fault::{Fault, Result};
 use crate::fs::handles::{Handles, Uploads, Writers};

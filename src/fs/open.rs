@@ -9,7 +9,8 @@ use crate::fs::lookup::upload_name;
 use crate::fs::manifest_writer::ManifestWriter;
 use crate::fs::node::{Name, Node};
 use crate::fs::{Caller, RegistryFs};
-use crate::model::{AttributesChange, Error, Reference, RepositoryName};
+use crate::model::{AttributesChange, Digest, Error, Reference, RepositoryName};
+use crate::registry::Layer;
 use std::{ffi::OsStr, sync::Arc};
 
 /// How a file is opened.
@@ -25,12 +26,13 @@ pub struct OpenMode {
 
 impl RegistryFs {
     /// Opens the file `ino`.
-    pub fn open(&self, ino: Ino, mode: OpenMode) -> Result<Opened> {
+    pub(super) fn open(&self, ino: Ino, mode: OpenMode) -> Result<Opened> {
         let node = self.node(ino)?;
         let (handle, reading) = match &*node {
-            Node::Layer(name, digest) if !mode.write => match self.fetch(&node, name, digest)? {
-                layer => (Handle::Layer(name.clone(), Arc::clone(&layer)), Reading::Layer(layer)),
-            },
+            Node::Layer(name, digest) if !mode.write => {
+                let layer = self.fetch(&node, name, digest)?;
+                (Handle::Layer(name.clone(), Arc::clone(&layer)), Reading::Layer(layer))
+            }
             // A published layer may be made again from nothing, and not be changed in part.
             Node::Layer(name, digest) => {
                 let published = self.repository(name).layers().exists(digest)?;
@@ -78,7 +80,7 @@ impl RegistryFs {
 
     /// Creates and opens the file `name` in the folder `parent`. What exists by now is opened,
     /// unless the mode is exclusive.
-    pub fn create(
+    pub(super) fn create(
         &self, caller: &Caller, parent: Ino, name: &OsStr, permissions: u32, mode: OpenMode,
     ) -> Result<(Entry, Opened)> {
         let folder = self.node(parent)?;
@@ -153,9 +155,7 @@ impl RegistryFs {
         Ok((Node::Upload(repository.clone(), upload.uuid()), Handle::Upload(upload)))
     }
 
-    fn fetch(
-        &self, node: &Node, name: &RepositoryName, digest: &crate::model::Digest,
-    ) -> Result<Arc<dyn crate::registry::Layer>> {
+    fn fetch(&self, node: &Node, name: &RepositoryName, digest: &Digest) -> Result<Arc<dyn Layer>> {
         match self.repository(name).layers().fetch(digest) {
             Ok(layer) => Ok(layer),
             Err(Error::LayerUnknown(..)) if self.writers.get(node).is_some() => {
@@ -166,8 +166,7 @@ impl RegistryFs {
     }
 
     fn write_layer(
-        &self, node: &Node, name: &RepositoryName, digest: &crate::model::Digest,
-        attributes: AttributesChange,
+        &self, node: &Node, name: &RepositoryName, digest: &Digest, attributes: AttributesChange,
     ) -> Result<Handle> {
         let writer = Arc::new(LayerWriter::begin(self.repository(name), *digest, &attributes)?);
         self.writers.insert(node, &Writer::Layer(Arc::clone(&writer)))?;

@@ -10,7 +10,7 @@ use std::{
 };
 
 /// How many refusals are kept: enough to find one's own, little enough to read.
-pub const REFUSALS_MAX: usize = 1000;
+pub(super) const REFUSALS_MAX: usize = 1000;
 
 /// An operation that was refused.
 #[derive(Clone, Debug)]
@@ -26,14 +26,14 @@ struct Refusal {
 
 /// The ring of refusals. Its lock is held for a push or a copy only.
 #[derive(Debug, Default)]
-pub struct Refusals {
+pub(super) struct Refusals {
     ring: Mutex<VecDeque<Refusal>>,
     count: AtomicU64,
 }
 
 impl Refusals {
     /// Chooses the number for `fault`, and keeps and logs it when it is worth a line.
-    pub fn note(
+    pub(super) fn note(
         &self, operation: &'static str, pid: u32, path: impl FnOnce() -> String, fault: &Fault,
     ) -> i32 {
         let explanation = errno::explain(fault);
@@ -59,17 +59,17 @@ impl Refusals {
     }
 
     /// How many operations were refused since the mount began.
-    pub fn count(&self) -> u64 {
+    pub(super) fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
     }
 
     /// The last refusal as one line.
-    pub fn last(&self) -> Option<String> {
+    pub(super) fn last(&self) -> Option<String> {
         self.ring.lock().back().map(Refusal::line)
     }
 
     /// One line for each refusal that is kept, the oldest first.
-    pub fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let ring = self.ring.lock().clone();
         let mut text = String::new();
         for refusal in &ring {

@@ -74,7 +74,7 @@ fn parse(name: &OsStr) -> Name<'_> {
 
 impl RegistryFs {
     /// The value of an extended attribute.
-    pub fn getxattr(&self, ino: Ino, name: &OsStr) -> Result<Vec<u8>> {
+    pub(super) fn getxattr(&self, ino: Ino, name: &OsStr) -> Result<Vec<u8>> {
         let node = self.node(ino)?;
         match parse(name) {
             Name::Virtual(name) => {
@@ -98,7 +98,7 @@ impl RegistryFs {
     }
 
     /// The names of all extended attributes, each with a NUL behind it.
-    pub fn listxattr(&self, ino: Ino) -> Result<Vec<u8>> {
+    pub(super) fn listxattr(&self, ino: Ino) -> Result<Vec<u8>> {
         let node = self.node(ino)?;
         let mut names: Vec<String> = Virtual::ALL
             .into_iter()
@@ -117,7 +117,7 @@ impl RegistryFs {
 
     /// Sets an extended attribute, or removes it for `None`. A virtual one can only be set to what
     /// it is.
-    pub fn setxattr(
+    pub(super) fn setxattr(
         &self, ino: Ino, name: &OsStr, value: Option<&[u8]>, condition: SetCondition,
     ) -> Result<()> {
         let node = self.node(ino)?;
@@ -237,7 +237,7 @@ impl RegistryFs {
 
 /// When an attribute may be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SetCondition {
+pub(super) enum SetCondition {
     /// Always.
     None,
     /// Only when it is not set (`XATTR_CREATE`).
