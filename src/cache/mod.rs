@@ -38,7 +38,8 @@ pub struct CacheLimits {
 impl Default for CacheLimits {
     fn default() -> Self {
         Self {
-            // Some 30,000 manifests of a usual size (2 KiB), or 8 of the longest.
+            // Some 15,000 manifests of a usual size (2 KiB, and as much again once read), or a few
+            // of the longest.
             manifest_bytes_max: 64 << 20,
             // An entry takes about 400 bytes: 6 MiB for each kind.
             tag_count_max: 1 << 14,

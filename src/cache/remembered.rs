@@ -44,7 +44,7 @@ impl Remembered {
         Self {
             manifest_stats: Shards::new(limits.tag_count_max, 1),
             layer_stats: Shards::new(limits.layer_count_max, 1),
-            manifests: Shards::new(limits.manifest_bytes_max, 2 * MANIFEST_BYTES_MAX),
+            manifests: Shards::new(limits.manifest_bytes_max, MANIFEST_WEIGHT_MAX),
             open_layers: Shards::new(limits.open_file_count_max, 1),
             manifest_changes: Changes::new(),
             layer_changes: Changes::new(),
@@ -187,12 +187,16 @@ impl Remembered {
     }
 }
 
-/// About what a manifest takes in memory. Its descriptors are shorter than the JSON they come from,
-/// and no more than twice the longest manifest is counted, so that each fits.
+/// More than any manifest weighs. The shortest descriptor, `{"digest":"sha256:…"}`, has 84 bytes of
+/// JSON, and in memory not much more beside its media type, which stands in the JSON as well.
+const MANIFEST_WEIGHT_MAX: u64 = 4 * MANIFEST_BYTES_MAX;
+
+/// What a manifest takes in memory: the bytes, and what was read from them.
 fn weight(manifest: &Manifest) -> u64 {
-    let descriptors = manifest.blobs().len() + manifest.manifests().len();
-    let bytes = manifest.bytes().len() + descriptors * size_of::<Descriptor>();
-    (size_of::<Manifest>() + bytes).min(2 * MANIFEST_BYTES_MAX as usize) as u64
+    let descriptors = manifest.blobs().iter().chain(manifest.manifests());
+    let parsed: usize =
+        descriptors.map(|each| size_of::<Descriptor>() + each.media_type.len()).sum();
+    (size_of::<Manifest>() + manifest.bytes().len() + parsed) as u64
 }
 
 #[cfg(test)]
@@ -288,5 +292,17 @@ mod tests {
         assert_eq!(remembered.counters().bytes, 0);
         remembered.manifest(&digest, read).unwrap();
         assert_ne!(remembered.counters().bytes, 0);
+    }
+
+    #[test]
+    fn the_heaviest_manifest_fits() {
+        let child = format!(r#"{{"digest":"{}"}},"#, Digest::sha256(b""));
+        let count = MANIFEST_BYTES_MAX as usize / child.len() - 1;
+        let children = child.repeat(count);
+        let children = children.trim_end_matches(',');
+        let text = format!(r#"{{"schemaVersion":2,"manifests":[{children}]}}"#);
+        let manifest = Manifest::parse(text.as_bytes()).unwrap();
+        assert_eq!(manifest.manifests().len(), count);
+        assert!(weight(&manifest) <= MANIFEST_WEIGHT_MAX);
     }
 }
