@@ -21,7 +21,10 @@ mod repositories;
 #[path = "conformance/uploads.rs"]
 mod uploads;
 
-use regfs::registry::{ReferenceCheck, Registry, memory::MemoryRegistry};
+use regfs::{
+    cache::{CacheLimits, CachedRegistry},
+    registry::{ReferenceCheck, Registry, memory::MemoryRegistry},
+};
 use std::{path::Path, sync::Arc};
 
 /// Every body, made anew for each case: with the check that its puts do, and a folder to itself.
@@ -166,7 +169,12 @@ macro_rules! suite {
 
 bodies! {
     memory => |check, _| Arc::new(MemoryRegistry::new(check));
+    cached_memory => |check, _| cached(Arc::new(MemoryRegistry::new(check)));
     // JOIN LOCAL HERE, with `use regfs::store::{LocalRegistry, StoreOptions};` above:
     // local => |reference_check, folder| Arc::new(LocalRegistry::open(folder, &StoreOptions { reference_check, read_only: false }).unwrap());
     // cached_local => |reference_check, folder| cached(Arc::new(LocalRegistry::open(folder, &StoreOptions { reference_check, read_only: false }).unwrap()));
+}
+
+fn cached(inner: Arc<dyn Registry>) -> Arc<dyn Registry> {
+    Arc::new(CachedRegistry::new(inner, CacheLimits::default()))
 }
