@@ -138,7 +138,13 @@ impl MountError {
         match self {
             Self::Io { source, .. } => source.raw_os_error() == Some(libc::EBUSY),
             Self::Helper { said, .. } => said.contains("busy"),
-            _ => false,
+            Self::Missing(_)
+            | Self::NotDirectory(_)
+            | Self::InUse { .. }
+            | Self::Silent(_)
+            | Self::Covered(_)
+            | Self::Device(_)
+            | Self::HelperMissing => false,
         }
     }
 }
@@ -196,17 +202,21 @@ where
 /// Checks that `mountpoint` can be mounted on, clears a stale mount of ours, gives its real path.
 pub fn prepare(mountpoint: &Path) -> Result<PathBuf, MountError> {
     loop {
-        let place = Place::find(mountpoint).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => MountError::Missing(mountpoint.to_owned()),
-            _ => MountError::io("find", mountpoint)(error),
+        let place = Place::find(mountpoint).map_err(|error| {
+            if error.kind() == io::ErrorKind::NotFound {
+                MountError::Missing(mountpoint.to_owned())
+            } else {
+                MountError::io("find", mountpoint)(error)
+            }
         })?;
         let entry = place.mount().map_err(MountError::io("look for mounts at", mountpoint))?;
         let Some(entry) = entry.filter(MountEntry::is_regfs) else {
             let stat =
                 rustix::fs::fstat(&place.handle).map_err(MountError::io("look at", mountpoint))?;
-            return match FileType::from_raw_mode(stat.st_mode) {
-                FileType::Directory => Ok(place.path),
-                _ => Err(MountError::NotDirectory(mountpoint.to_owned())),
+            return if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+                Ok(place.path)
+            } else {
+                Err(MountError::NotDirectory(mountpoint.to_owned()))
             };
         };
         match mountinfo::probe(&place.path, PROBE_PATIENCE) {

@@ -10,11 +10,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 #[derive(Default)]
 pub struct FsOptions {
-    pub read_only: bool,
     pub uid: Option<u32>,
     pub gid: Option<u32>,
     pub umask: Option<u32>,
-    pub allow_other: bool,
+    pub gives_files_away: bool,
+    pub options: String,
+    pub metrics: Vec<()>,
     pub source: String,
     pub mountpoint: PathBuf,
 }
