@@ -95,10 +95,7 @@ pub enum MountError {
     #[error("{at} is covered by another mount: unmount that first (umount {at})", at = .0.display())]
     Covered(PathBuf),
     /// The kernel has no FUSE, or the container was not given it.
-    #[error(
-        "could not open {DEVICE}: {0}; load the module (modprobe fuse), or start the container with \
-         --device {DEVICE} --cap-add SYS_ADMIN"
-    )]
+    #[error("could not open {DEVICE}: {0}; {remedy}", remedy = device_remedy(.0))]
     Device(io::Error),
     /// Only root may mount without help.
     #[error("mounting needs root or the program fusermount3: install it (apt install fuse3)")]
@@ -146,6 +143,15 @@ impl MountError {
             | Self::Device(_)
             | Self::HelperMissing => false,
         }
+    }
+}
+
+fn device_remedy(error: &io::Error) -> &'static str {
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        "let this user open it (chmod 666 /dev/fuse), or mount as root"
+    } else {
+        "load the module (modprobe fuse), or start the container with --device /dev/fuse \
+         --cap-add SYS_ADMIN"
     }
 }
 
