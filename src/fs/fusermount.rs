@@ -111,11 +111,14 @@ fn receive(socket: &OwnedFd) -> io::Result<OwnedFd> {
             Err(error) => return Err(error.into()),
         }
     }
-    let mut descriptors = control.drain().filter_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-        _ => None,
-    });
-    descriptors.next().ok_or_else(|| io::Error::other("it sent none"))
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(mut descriptors) = message
+            && let Some(device) = descriptors.next()
+        {
+            return Ok(device);
+        }
+    }
+    Err(io::Error::other("it sent none"))
 }
 
 #[cfg(test)]

@@ -95,10 +95,7 @@ pub enum MountError {
     #[error("{at} is covered by another mount: unmount that first (umount {at})", at = .0.display())]
     Covered(PathBuf),
     /// The kernel has no FUSE, or the container was not given it.
-    #[error(
-        "could not open {DEVICE}: {0}; load the module (modprobe fuse), or start the container with \
-         --device {DEVICE} --cap-add SYS_ADMIN"
-    )]
+    #[error("could not open {DEVICE}: {0}; {remedy}", remedy = device_remedy(.0))]
     Device(io::Error),
     /// Only root may mount without help.
     #[error("mounting needs root or the program fusermount3: install it (apt install fuse3)")]
@@ -137,8 +134,23 @@ impl MountError {
         match self {
             Self::Io { source, .. } => source.raw_os_error() == Some(libc::EBUSY),
             Self::Helper { said, .. } => said.contains("busy"),
-            _ => false,
+            Self::Missing(_)
+            | Self::NotDirectory(_)
+            | Self::InUse { .. }
+            | Self::Silent(_)
+            | Self::Covered(_)
+            | Self::Device(_)
+            | Self::HelperMissing => false,
         }
+    }
+}
+
+fn device_remedy(error: &io::Error) -> &'static str {
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        "let this user open it (chmod 666 /dev/fuse), or mount as root"
+    } else {
+        "load the module (modprobe fuse), or start the container with --device /dev/fuse \
+         --cap-add SYS_ADMIN"
     }
 }
 
@@ -195,17 +207,21 @@ where
 /// Checks that `mountpoint` can be mounted on, clears a stale mount of ours, gives its real path.
 pub fn prepare(mountpoint: &Path) -> Result<PathBuf, MountError> {
     loop {
-        let place = Place::find(mountpoint).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => MountError::Missing(mountpoint.to_owned()),
-            _ => MountError::io("find", mountpoint)(error),
+        let place = Place::find(mountpoint).map_err(|error| {
+            if error.kind() == io::ErrorKind::NotFound {
+                MountError::Missing(mountpoint.to_owned())
+            } else {
+                MountError::io("find", mountpoint)(error)
+            }
         })?;
         let entry = place.mount().map_err(MountError::io("look for mounts at", mountpoint))?;
         let Some(entry) = entry.filter(MountEntry::is_regfs) else {
             let stat =
                 rustix::fs::fstat(&place.handle).map_err(MountError::io("look at", mountpoint))?;
-            return match FileType::from_raw_mode(stat.st_mode) {
-                FileType::Directory => Ok(place.path),
-                _ => Err(MountError::NotDirectory(mountpoint.to_owned())),
+            return if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+                Ok(place.path)
+            } else {
+                Err(MountError::NotDirectory(mountpoint.to_owned()))
             };
         };
         match mountinfo::probe(&place.path, PROBE_PATIENCE) {

@@ -5,11 +5,11 @@
 
 use rustix::fs::{Mode, OFlags};
 use std::{
-    ffi::{OsStr, OsString},
+    ffi::OsString,
     fs, io,
     os::{
         fd::{AsRawFd, OwnedFd},
-        unix::ffi::{OsStrExt, OsStringExt},
+        unix::ffi::OsStringExt,
     },
     path::{Path, PathBuf},
     sync::mpsc,
@@ -168,14 +168,10 @@ pub fn probe(path: &Path, patience: Duration) -> Answer {
     }
 }
 
-/// Whether `name` is `path` or lies below it, as a text of `/proc` shows it.
-pub fn is_within(name: &OsStr, path: &Path) -> bool {
-    name.as_bytes().first() == Some(&b'/') && Path::new(name).starts_with(path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ffi::OsStr;
 
     #[test]
     fn a_line_is_read_whatever_its_names_hold() {
