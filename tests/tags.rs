@@ -232,12 +232,16 @@ fn a_listing_is_whole_while_tags_come_and_go() {
     let (mount, _) = two_manifests();
     let tags = mount.store().join("docker/registry/v2/repositories/a/_manifests/tags");
     run_in(mount.path(), "cp ../one a/manifests/stay-0");
-    // Made as docker-registry makes them, since the way through the mount is tried below.
-    let copy = format!(
-        "for n in $(seq 1 {}); do mkdir stay-$n; done; for t in stay-*; do [ $t = stay-0 ] || echo $t; done | xargs -n 500 sh -c 'for t; do ln -s x $t/x; rm $t/x; cp -r stay-0/. $t; done' -",
-        STAYING - 1
-    );
-    run_in(&tags, &copy);
+    // Made as docker-registry makes them; the way through the mount is tried below.
+    let digest = fs::read_to_string(tags.join("stay-0/current/link")).unwrap();
+    for number in 1..STAYING {
+        let tag = tags.join(format!("stay-{number}"));
+        let index = tag.join("index").join(digest.replace(':', "/"));
+        for folder in [tag.join("current"), index] {
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("link"), &digest).unwrap();
+        }
+    }
     let churn = "i=0; while [ -e ../go ]; do i=$((i+1)); ln a/manifests/stay-0 a/manifests/move-$((i%7)) 2>/dev/null; rm -f a/manifests/move-$(((i+3)%7)); done";
     run_in(mount.path(), "touch ../go");
     std::thread::scope(|scope| {
