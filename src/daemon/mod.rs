@@ -10,6 +10,7 @@ mod stub;
 
 pub(crate) use background::wait_for_end;
 
+use crate::cache::{CacheLimits, CachedRegistry};
 use crate::config::{self, ConfigError, MountConfig};
 use crate::fs::mount::{self, MountSettings, Unmounter};
 use crate::fs::{FsOptions, RegistryFs};
@@ -32,7 +33,7 @@ use std::{
     thread,
     time::Instant,
 };
-use stub::{CacheLimits, CachedRegistry, LocalRegistry, StoreOptions};
+use stub::{LocalRegistry, StoreOptions};
 
 /// What ends a program on request. Without a handler each of them would leave a dead mount.
 const ENDING_SIGNALS: [i32; 4] = [SIGTERM, SIGINT, SIGHUP, SIGQUIT];

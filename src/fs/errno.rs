@@ -30,6 +30,7 @@ pub fn explain(fault: &Fault) -> Explanation {
     let quiet = |number| Explanation { number, remedy: "", is_refusal: false };
     match fault {
         Fault::Registry(error) => explain_error(error),
+        Fault::Stale => quiet(libc::ESTALE),
         Fault::NoEntry => quiet(libc::ENOENT),
         Fault::NoAttribute => quiet(libc::ENODATA),
         Fault::BufferTooSmall { .. } => quiet(libc::ERANGE),
@@ -164,6 +165,7 @@ const NAMES: &[(i32, &str)] = &[
     (libc::EBADMSG, "EBADMSG"),
     (libc::EOPNOTSUPP, "EOPNOTSUPP"),
     (libc::ETIMEDOUT, "ETIMEDOUT"),
+    (libc::ESTALE, "ESTALE"),
     (libc::EDQUOT, "EDQUOT"),
     (libc::ENOKEY, "ENOKEY"),
     (libc::EKEYREJECTED, "EKEYREJECTED"),

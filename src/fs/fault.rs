@@ -12,6 +12,10 @@ pub enum Fault {
     /// The registry says why.
     #[error(transparent)]
     Registry(#[from] Error),
+    /// The name was removed or given to something else since it was looked up. The kernel then looks
+    /// it up again.
+    #[error("the name stands for something else by now")]
+    Stale,
     /// The name names nothing.
     #[error("there is nothing of this name")]
     NoEntry,

@@ -22,6 +22,9 @@ struct Draft {
     dirty: bool,
     /// Whether a put has succeeded through this file.
     published: bool,
+    /// How far a writer wanted to go that was refused: what is here is not what it meant, though it
+    /// may well be a manifest. Only cutting the file mends that.
+    refused: Option<u64>,
     attributes: AttributesChange,
     modified_at: SystemTime,
 }
@@ -44,16 +47,17 @@ impl ManifestWriter {
         attributes: AttributesChange,
     ) -> Self {
         let modified_at = SystemTime::now();
-        let draft = Draft { bytes, dirty: false, published: false, attributes, modified_at };
+        let draft =
+            Draft { bytes, dirty: false, published: false, refused: None, attributes, modified_at };
         let (publishing, draft) = (Mutex::new(()), Mutex::new(draft));
         Self { repository, target, publishing, draft }
     }
 
     /// Writes. Errors: `ManifestTooLarge`.
     pub(super) fn write_at(&self, data: &[u8], offset: u64) -> Result<()> {
-        let end = within_limit(offset.saturating_add(data.len() as u64))?;
-        let start = end - data.len();
         let mut draft = self.draft.lock();
+        let end = draft.within_limit(offset.saturating_add(data.len() as u64))?;
+        let start = end - data.len();
         if draft.bytes.len() < end {
             draft.bytes.resize(end, 0);
         }
@@ -72,8 +76,9 @@ impl ManifestWriter {
 
     /// Cuts or lengthens; to the length it has is no change.
     pub(super) fn truncate(&self, length: u64) -> Result<()> {
-        let length = within_limit(length)?;
         let mut draft = self.draft.lock();
+        let length = draft.within_limit(length)?;
+        draft.refused = None;
         if draft.bytes.len() != length {
             draft.bytes.resize(length, 0);
             draft.touch();
@@ -87,6 +92,9 @@ impl ManifestWriter {
         let _publishing = self.publishing.lock();
         let (bytes, attributes) = {
             let mut draft = self.draft.lock();
+            if let Some(length) = draft.refused {
+                return Err(too_large(length).into());
+            }
             if !draft.dirty {
                 return Ok(());
             }
@@ -146,6 +154,17 @@ impl ManifestWriter {
 }
 
 impl Draft {
+    /// `length` as an index, when a manifest may be that long.
+    fn within_limit(&mut self, length: u64) -> Result<usize, Error> {
+        match usize::try_from(length) {
+            Ok(index) if length <= MANIFEST_BYTES_MAX => Ok(index),
+            Ok(_) | Err(_) => {
+                self.refused = Some(length);
+                Err(too_large(length))
+            }
+        }
+    }
+
     /// Something was written: a time that was set before no longer holds.
     fn touch(&mut self) {
         self.dirty = true;
@@ -174,11 +193,6 @@ pub(super) fn put(
     Ok(())
 }
 
-/// `length` as an index, when a manifest may be that long.
-fn within_limit(length: u64) -> Result<usize, Error> {
-    let refused = Error::ManifestTooLarge { length, limit: MANIFEST_BYTES_MAX };
-    match usize::try_from(length) {
-        Ok(length) if length as u64 <= MANIFEST_BYTES_MAX => Ok(length),
-        Ok(_) | Err(_) => Err(refused),
-    }
+fn too_large(length: u64) -> Error {
+    Error::ManifestTooLarge { length, limit: MANIFEST_BYTES_MAX }
 }

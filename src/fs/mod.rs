@@ -128,7 +128,7 @@ impl RegistryFs {
     /// The node that `ino` stands for, when its name is still there.
     fn node(&self, ino: Ino) -> Result<Arc<Node>> {
         let known = self.known(ino)?;
-        if known.detached { Err(Fault::NoEntry) } else { Ok(known.node) }
+        if known.detached { Err(Fault::Stale) } else { Ok(known.node) }
     }
 
     fn repository(&self, name: &RepositoryName) -> Arc<dyn Repository> {

@@ -235,8 +235,14 @@ fn what_is_no_manifest_or_lacks_its_blobs_is_refused_and_leaves_nothing() {
     assert_eq!(shell.number(&missing), "ENOLINK");
     let long = vec![b' '; (4 << 20) + 1];
     assert_eq!(shell.number(&shell.write("a/manifests/x", &long).unwrap_err()), "EFBIG");
+    let handle = shell.create("a/manifests/x").unwrap();
+    shell.fs.write(handle, 0, shell.image("y").as_bytes()).unwrap();
+    assert!(shell.fs.write(handle, 4 << 20, b" ").is_err());
+    let spoiled = shell.fs.flush(handle).unwrap_err();
+    assert_eq!(shell.number(&spoiled), "EFBIG", "a part of what was meant is not put");
+    shell.fs.release(handle);
     assert!(matches!(shell.ino("a/manifests/x"), Err(Fault::NoEntry)));
-    assert!(shell.ls("a/manifests").is_empty());
+    assert_eq!(shell.ls("a/manifests"), ["y"]);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Extended attributes: those that follow from the content, `user.regfs.…`, and those that users
 //! set.
 //!
-//! `digest`, `media_type`, `uuid` and `started_at` are listed; `created_at` is found by name only,
-//! because it differs between a registry and its mirror and `rsync -X` copies what is listed.
+//! `digest` and `media_type` are listed. `uuid`, `started_at` and `created_at` are found by name only:
+//! they differ between a file and its copy, and `mv`, `cp -a` and `rsync -X` copy what is listed.
 
 use crate::fs::RegistryFs;
 use crate::fs::fault::{Fault, Result};
@@ -40,7 +40,7 @@ impl Virtual {
         match node {
             Node::Layer(..) => matches!(self, Self::Digest),
             Node::Tag(..) | Node::Revision(..) => matches!(self, Self::Digest | Self::MediaType),
-            Node::Upload(..) => matches!(self, Self::Digest | Self::Uuid | Self::StartedAt),
+            Node::Upload(..) => matches!(self, Self::Digest),
             Node::Root
             | Node::Repository(_)
             | Node::Area(..)
