@@ -120,6 +120,10 @@ impl Registry for CachedRegistry {
         self.inner.rename(from, to)
     }
 
+    fn sync(&self) -> Result<()> {
+        self.inner.sync()
+    }
+
     fn capacity(&self) -> Result<Capacity> {
         self.inner.capacity()
     }

@@ -102,12 +102,9 @@ impl LayerWriter {
         }
     }
 
-    /// Makes what was written survive a power cut; publishing does that as well.
+    /// Makes what was written, and not published yet, survive a power cut.
     pub(super) fn sync(&self) -> Result<()> {
-        match *self.progress.lock() {
-            Progress::Published => Ok(()),
-            Progress::Empty | Progress::Dirty => Ok(self.upload.sync()?),
-        }
+        Ok(self.upload.sync()?)
     }
 
     /// What is known of the unpublished file.

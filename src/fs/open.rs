@@ -217,18 +217,23 @@ impl RegistryFs {
         }
     }
 
-    /// Makes what was written through `handle` survive a power cut. A manifest lies in memory until
-    /// it is put, so this puts it.
+    /// Makes what was written through `handle` survive a power cut, under the name that it has. A
+    /// manifest lies in memory until it is put, so this puts it.
     pub fn sync(&self, handle: u64) -> Result<()> {
         match &*self.handles.get(handle)? {
             Handle::Upload(upload) => match upload.sync() {
-                // It became a layer or manifest meanwhile, and those are durable.
-                Err(Error::UploadUnknown(_)) => Ok(()),
+                // It became a layer or manifest meanwhile.
+                Err(Error::UploadUnknown(_)) => Ok(self.registry.sync()?),
                 result => Ok(result?),
             },
-            Handle::LayerWriter(writer) => writer.sync(),
-            Handle::ManifestWriter(writer) => writer.flush(),
-            Handle::Layer(..) | Handle::Pinned(_) | Handle::Folder(_) => Ok(()),
+            Handle::LayerWriter(writer) if !writer.is_published() => writer.sync(),
+            Handle::ManifestWriter(writer) => {
+                writer.flush()?;
+                Ok(self.registry.sync()?)
+            }
+            Handle::LayerWriter(_) | Handle::Layer(..) | Handle::Pinned(_) | Handle::Folder(_) => {
+                Ok(self.registry.sync()?)
+            }
         }
     }
 

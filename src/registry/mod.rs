@@ -53,6 +53,9 @@ pub trait Registry: Send + Sync {
     /// within the other.
     fn rename(&self, from: &RepositoryName, to: &RepositoryName) -> Result<()>;
 
+    /// Makes everything that was published before, names included, survive a power cut.
+    fn sync(&self) -> Result<()>;
+
     /// How much room there is.
     fn capacity(&self) -> Result<Capacity>;
 }

@@ -326,12 +326,12 @@ impl fuser::Filesystem for FuseAdapter {
         reply.ok();
     }
 
-    /// Names are durable when the call that made them returns.
     fn fsyncdir(
-        &self, _request: &Request, _ino: INodeNo, _handle: FileHandle, _data_only: bool,
+        &self, request: &Request, ino: INodeNo, handle: FileHandle, _data_only: bool,
         reply: ReplyEmpty,
     ) {
-        reply.ok();
+        let call = self.call(Operation::Fsync, request, ino);
+        self.answer_slowly(call, reply, move |call| call.fs.sync(handle.0));
     }
 
     fn statfs(&self, request: &Request, ino: INodeNo, reply: ReplyStatfs) {

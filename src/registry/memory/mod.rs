@@ -142,6 +142,10 @@ impl Registry for MemoryRegistry {
     }
 
     /// Memory has no measure of its own.
+    fn sync(&self) -> Result<()> {
+        Ok(())
+    }
+
     fn capacity(&self) -> Result<Capacity> {
         Ok(Capacity::default())
     }
