@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Each part of the program with the parts it may name. `daemon`, where all is put together, may
-/// name everybody, and is the only one that may name `store`, `cache` and `fs`.
+/// name everybody, and is the only one that may name `store` and `cache` beside `fs`.
 const ARROWS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("registry", &["model"]),
@@ -17,9 +17,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("remote", &["model", "registry"]),
     ("tree", &["model", "registry"]),
     ("fs", &["model", "registry", "tree"]),
-    ("config", &["model", "registry"]),
-    ("cli", &["model", "registry", "config", "daemon"]),
-    ("main", &["model", "registry", "config", "cli", "daemon"]),
+    ("config", &["fs"]),
+    ("cli", &["config", "daemon", "fs"]),
+    ("main", &["cli", "daemon"]),
 ];
 
 /// Lines of a file before its tests: more is split by noun.
@@ -58,7 +58,7 @@ fn every_part_has_its_arrows() {
 
 #[test]
 fn fuser_stays_at_the_rim() {
-    const RIM: &[&str] = &["src/fs/fuse.rs", "src/fs/mount.rs", "src/fs/errno.rs"];
+    const RIM: &[&str] = &["src/fs/fuse/", "src/fs/mount.rs"];
     for (place, line) in source_lines() {
         let at_the_rim = RIM.iter().any(|file| place.starts_with(file));
         let names_it = line.contains("fuser::") || line.contains("use fuser");
@@ -73,6 +73,10 @@ fn every_file_says_what_it_is_and_stays_readable() {
         assert!(text.starts_with("//!"), "{}: begin with `//!`", file.display());
     }
     for file in rust_files(Path::new("src")) {
+        // A file of tests alone begins after the program has ended.
+        if file.file_name().is_some_and(|name| name == "tests.rs") {
+            continue;
+        }
         let count = program(&fs::read_to_string(&file).unwrap()).lines().count();
         assert!(count <= LINES_MAX, "{}: {count} lines; split it by noun", file.display());
     }

@@ -1,7 +1,8 @@
 //! The mount: every operation of a file system, on plain values, over the interfaces of a registry.
 //!
-//! [`RegistryFs`] can be called without a kernel. `fuse.rs` decodes requests for it and encodes its
-//! answers, `mount.rs` mounts; they and `errno.rs` are the only files that know FUSE.
+//! [`RegistryFs`] can be called without a kernel. `fuse/` decodes requests for it and encodes its
+//! answers, `mount.rs` mounts; they are the only files that know fuser. Numbers of errors are chosen
+//! in `errno.rs`.
 
 pub mod errno;
 pub mod fault;

@@ -6,9 +6,10 @@ use crate::fs::fault::{Fault, Result};
 use crate::fs::fuse::encode::{GENERATION, file_attr};
 use crate::fs::handles::{Opened, Reading};
 use crate::fs::{Caller, Entry, Ino, RegistryFs};
+use crate::registry::Capacity;
 use fuser::{
     BackingId, Errno, FileHandle, FopenFlags, INodeNo, ReplyAttr, ReplyEmpty, ReplyEntry,
-    ReplyOpen, ReplyXattr, Request,
+    ReplyOpen, ReplyStatfs, ReplyXattr, Request,
 };
 use std::{
     ffi::{OsStr, OsString},
@@ -112,4 +113,18 @@ pub(super) fn reply_opened(backings: &Backings<BackingId>, opened: &Opened, repl
         Choice::Direct => reply.opened(handle, flags | FopenFlags::FOPEN_DIRECT_IO),
         Choice::Cached => reply.opened(handle, flags | FopenFlags::FOPEN_KEEP_CACHE),
     }
+}
+
+/// Longest file name.
+const NAME_BYTES_MAX: u32 = 255;
+/// The block size that `df` counts in.
+const BLOCK_BYTES: u32 = 4096;
+
+/// Answers `df`.
+pub(super) fn reply_room(room: &Capacity, reply: ReplyStatfs) {
+    let blocks = |bytes: u64| bytes / u64::from(BLOCK_BYTES);
+    let (all, free) = (blocks(room.bytes), blocks(room.bytes_free));
+    let available = blocks(room.bytes_available);
+    let (files, files_free) = (room.files, room.files_free);
+    reply.statfs(all, free, available, files, files_free, BLOCK_BYTES, NAME_BYTES_MAX, BLOCK_BYTES);
 }

@@ -10,7 +10,7 @@ use crate::fs::backing::Backings;
 use crate::fs::counters::Operation;
 use crate::fs::fault::{Fault, Result};
 use crate::fs::folders::Row;
-use crate::fs::fuse::call::{Call, reply_opened};
+use crate::fs::fuse::call::{Call, reply_opened, reply_room};
 use crate::fs::fuse::encode::{
     GENERATION, configure, file_attr, file_type, open_mode, rename_mode, time,
 };
@@ -25,11 +25,6 @@ use fuser::{
     ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use std::{cell::RefCell, ffi::OsStr, io, path::Path, sync::Arc, time::SystemTime};
-
-/// Longest file name.
-const NAME_BYTES_MAX: u32 = 255;
-/// The block size that `df` counts in.
-const STATFS_BLOCK_BYTES: u32 = 4096;
 
 thread_local! {
     /// One buffer for the reads that a thread answers.
@@ -337,19 +332,7 @@ impl fuser::Filesystem for FuseAdapter {
     fn statfs(&self, request: &Request, ino: INodeNo, reply: ReplyStatfs) {
         let call = self.call(Operation::Statfs, request, ino);
         match call.run(|call| call.fs.statfs()) {
-            Ok(room) => {
-                let blocks = |bytes: u64| bytes / u64::from(STATFS_BLOCK_BYTES);
-                reply.statfs(
-                    blocks(room.bytes),
-                    blocks(room.bytes_free),
-                    blocks(room.bytes_available),
-                    room.files,
-                    room.files_free,
-                    STATFS_BLOCK_BYTES,
-                    NAME_BYTES_MAX,
-                    STATFS_BLOCK_BYTES,
-                );
-            }
+            Ok(room) => reply_room(&room, reply),
             Err(errno) => reply.error(errno),
         }
     }
