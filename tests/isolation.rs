@@ -49,8 +49,19 @@ impl Drop for Bindfs {
 }
 
 #[test]
-fn one_hanging_layer_stalls_nobody_else() {
+fn one_hanging_request_stalls_nobody_else() {
     needs!("fuse", "root", "bindfs", "umoci", "busybox", "jq");
+    others_go_on_while_readers_hang(1);
+}
+
+#[test]
+fn many_hanging_requests_stall_nobody_else() {
+    needs!("fuse", "root", "bindfs", "umoci", "busybox", "jq");
+    others_go_on_while_readers_hang(12);
+}
+
+/// Reads a layer that does not come with `readers` processes, and uses everything else meanwhile.
+fn others_go_on_while_readers_hang(readers: usize) {
     let mut mount = Mount::with_image(&image());
     let slow = mount.push_layer("slow", &noise(1, 3 << 20));
     let quick = mount.push_layer("quick", &noise(2, 3 << 20));
@@ -62,7 +73,7 @@ fn one_hanging_layer_stalls_nobody_else() {
     // So that the slow one hangs in reading it, or in opening it, as it likes.
     run_in(mount.path(), "ls -R . > /dev/null");
     bindfs.stop();
-    let mut hanging: Vec<Child> = (0..4)
+    let mut hanging: Vec<Child> = (0..readers)
         .map(|number| {
             let output = fs::File::create(mount.beside().join(format!("slow-{number}"))).unwrap();
             let mut cat = Command::new("cat");
