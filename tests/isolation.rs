@@ -3,7 +3,9 @@
 
 mod common;
 
-use common::{Mount, eventually, image, is_mounted, needs, noise, run, run_in, session_with};
+use common::{
+    Background, Mount, eventually, image, is_mounted, needs, noise, run, run_in, session_with,
+};
 use std::{
     fs,
     path::PathBuf,
@@ -73,11 +75,12 @@ fn others_go_on_while_readers_hang(readers: usize) {
     // So that the slow one hangs in reading it, or in opening it, as it likes.
     run_in(mount.path(), "ls -R . > /dev/null");
     bindfs.stop();
-    let mut hanging: Vec<Child> = (0..readers)
+    let mut hanging: Vec<Background> = (0..readers)
         .map(|number| {
             let output = fs::File::create(mount.beside().join(format!("slow-{number}"))).unwrap();
             let mut cat = Command::new("cat");
-            cat.arg(mount.path().join("slow/layers").join(&slow)).stdout(output).spawn().unwrap()
+            cat.arg(mount.path().join("slow/layers").join(&slow)).stdout(output);
+            Background::start(&mut cat)
         })
         .collect();
     std::thread::sleep(Duration::from_millis(300));
@@ -104,13 +107,14 @@ fn others_go_on_while_readers_hang(readers: usize) {
             ",
         );
     }));
-    let hang: Vec<bool> = hanging.iter_mut().map(|cat| cat.try_wait().unwrap().is_none()).collect();
+    let hang: Vec<bool> =
+        hanging.iter_mut().map(|cat| cat.0.try_wait().unwrap().is_none()).collect();
     bindfs.go_on();
     for cat in &mut hanging {
         eventually(Duration::from_secs(20), "the slow one ends after all", || {
-            cat.try_wait().unwrap().is_some()
+            cat.0.try_wait().unwrap().is_some()
         });
-        assert!(cat.wait().unwrap().success());
+        assert!(cat.0.wait().unwrap().success());
     }
     others.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     assert!(hang.iter().all(|hangs| *hangs), "the slow layer was to hang, or nothing is proved");
