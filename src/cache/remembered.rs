@@ -70,9 +70,7 @@ impl Remembered {
 
     /// The stat of a manifest, remembered or `read`.
     pub(super) fn manifest_stat<E>(
-        &self,
-        repository: &RepositoryName,
-        reference: &Reference,
+        &self, repository: &RepositoryName, reference: &Reference,
         read: impl FnOnce() -> Result<ManifestStat, E>,
     ) -> Result<ManifestStat, E> {
         let (links, changes) = (&self.manifest_stats, &self.manifest_changes);
@@ -81,9 +79,7 @@ impl Remembered {
 
     /// The stat of a layer, remembered or `read`.
     pub(super) fn layer_stat<E>(
-        &self,
-        repository: &RepositoryName,
-        digest: &Digest,
+        &self, repository: &RepositoryName, digest: &Digest,
         read: impl FnOnce() -> Result<LayerStat, E>,
     ) -> Result<LayerStat, E> {
         let (links, changes) = (&self.layer_stats, &self.layer_changes);
@@ -91,10 +87,7 @@ impl Remembered {
     }
 
     fn resolve<K: std::hash::Hash + Eq, T: Copy, E>(
-        &self,
-        links: &Links<K, T>,
-        changes: &Changes,
-        key: (RepositoryName, K),
+        &self, links: &Links<K, T>, changes: &Changes, key: (RepositoryName, K),
         read: impl FnOnce() -> Result<T, E>,
     ) -> Result<T, E> {
         let found = links.get(&key).filter(|found| {
@@ -116,9 +109,7 @@ impl Remembered {
     /// The manifest `digest`, when it is remembered; else what `read` gives, under its own digest.
     /// Whether a repository has it is for the caller to know.
     pub(super) fn manifest<E>(
-        &self,
-        digest: &Digest,
-        read: impl FnOnce() -> Result<Manifest, E>,
+        &self, digest: &Digest, read: impl FnOnce() -> Result<Manifest, E>,
     ) -> Result<Manifest, E> {
         if let Some(manifest) = self.count(self.manifests.get(digest)) {
             return Ok(manifest);
@@ -139,9 +130,7 @@ impl Remembered {
     /// The open layer with the canonical `digest`, when there is one; else the one that `open`
     /// gives. Whether a repository has it is for the caller to know.
     pub(super) fn layer<E>(
-        &self,
-        digest: &Digest,
-        open: impl FnOnce() -> Result<Arc<dyn Layer>, E>,
+        &self, digest: &Digest, open: impl FnOnce() -> Result<Arc<dyn Layer>, E>,
     ) -> Result<Arc<dyn Layer>, E> {
         if let Some(layer) = self.count(self.open_layers.get(digest)) {
             return Ok(layer);

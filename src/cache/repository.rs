@@ -57,10 +57,7 @@ impl ManifestService for CachedRepository {
     }
 
     fn put(
-        &self,
-        manifest: &Manifest,
-        put_as: &PutAs,
-        attributes: &AttributesChange,
+        &self, manifest: &Manifest, put_as: &PutAs, attributes: &AttributesChange,
     ) -> Result<Digest> {
         let _change = self.remembered.change_manifests(self.name());
         let put = self.inner.manifests().put(manifest, put_as, attributes);
@@ -102,10 +99,7 @@ impl LayerService for CachedRepository {
     }
 
     fn mount(
-        &self,
-        digest: &Digest,
-        from: &RepositoryName,
-        attributes: &AttributesChange,
+        &self, digest: &Digest, from: &RepositoryName, attributes: &AttributesChange,
     ) -> Result<()> {
         let _change = self.remembered.change_layers(self.name());
         self.inner.layers().mount(digest, from, attributes)
@@ -120,9 +114,7 @@ impl LayerService for CachedRepository {
     }
 
     fn upload(
-        &self,
-        name: &UploadName,
-        attributes: &AttributesChange,
+        &self, name: &UploadName, attributes: &AttributesChange,
     ) -> Result<Arc<dyn LayerUpload>> {
         let upload = self.inner.layers().upload(name, attributes)?;
         Ok(CachedUpload::around(upload, self.name(), &self.remembered))

@@ -15,9 +15,7 @@ pub(super) struct CachedUpload {
 
 impl CachedUpload {
     pub(super) fn around(
-        inner: Arc<dyn LayerUpload>,
-        repository: &RepositoryName,
-        remembered: &Arc<Remembered>,
+        inner: Arc<dyn LayerUpload>, repository: &RepositoryName, remembered: &Arc<Remembered>,
     ) -> Arc<dyn LayerUpload> {
         let (repository, remembered) = (repository.clone(), remembered.clone());
         Arc::new(Self { inner, repository, remembered })

@@ -177,8 +177,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
 
 /// clap prints its own errors, and help, and knows their exit codes: 2 and 0.
 fn parsed<T>(
-    outcome: clap::error::Result<T>,
-    run: impl FnOnce(T) -> Result<()>,
+    outcome: clap::error::Result<T>, run: impl FnOnce(T) -> Result<()>,
 ) -> Result<ExitCode> {
     match outcome {
         Ok(args) => run(args).map(|()| ExitCode::SUCCESS),
