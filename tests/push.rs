@@ -500,7 +500,7 @@ fn a_manifest_may_be_put_under_its_digest_without_a_tag() {
         $ cp ../../m manifests/$OTHER
         cp: …Bad message
         [exit 1]
-        $ cat manifests/$OTHER
+        $ sleep 0.3; cat manifests/$OTHER
         cat: 'manifests/$OTHER': No such file or directory
         [exit 1]
         ",
