@@ -4,8 +4,8 @@
 mod common;
 
 use common::{
-    Mount, big_bytes, digest_of, digest_of_file, eventually, manifest_of, needs, noise, run_in,
-    session, session_with,
+    Background, Mount, big_bytes, digest_of, digest_of_file, eventually, manifest_of, needs, noise,
+    run_in, session, session_with,
 };
 use std::{
     fs::{self, File},
@@ -14,22 +14,12 @@ use std::{
     time::Duration,
 };
 
-/// A child that is ended with the test.
-struct Background(std::process::Child);
-
-impl Drop for Background {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
-
 /// `cat >> FILE`, fed by the test through a pipe.
 fn writer(file: &std::path::Path) -> Background {
     let file = File::options().create(true).append(true).open(file).unwrap();
     let mut cat = Command::new("cat");
     cat.stdin(Stdio::piped()).stdout(file).stderr(Stdio::null());
-    Background(cat.spawn().unwrap())
+    Background::start(&mut cat)
 }
 
 #[test]
@@ -168,7 +158,7 @@ fn no_name_ever_has_other_bytes_however_often_the_daemon_is_killed() {
         let copy = "for f in *; do cp $f $MOUNT/a/uploads/$f && mv $f ../done-$f && mv $MOUNT/a/uploads/$f $MOUNT/a/layers/$f; done";
         let mut child = Command::new("sh");
         child.args(["-c", copy]).current_dir(&files).env("MOUNT", mount.path());
-        let child = Background(child.stderr(Stdio::null()).spawn().unwrap());
+        let child = Background::start(child.stderr(Stdio::null()));
         std::thread::sleep(Duration::from_millis(20 + 35 * round));
         mount.kill_daemon();
         drop(child);

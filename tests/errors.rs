@@ -26,7 +26,7 @@ fn a_part_of_a_layer_under_the_name_of_the_whole_is_refused_and_leaves_nothing()
         layers:
         uploads:
         $ sleep 0.3; cat layers/$WHOLE
-        cat: layers/$WHOLE: No such file or directory
+        cat: 'layers/$WHOLE': No such file or directory
         [exit 1]
         $ cp ../../part layers/$WHOLE
         cp: failed to close 'layers/$WHOLE': Bad message
@@ -239,6 +239,7 @@ fn a_manifest_has_at_most_four_mebibytes() {
         $ cp ../most a/manifests/most
         $ cmp ../most a/manifests/most
         $ cp ../more a/manifests/more
+        *
         cp: …File too large
         [exit 1]
         $ ls -A a/manifests

@@ -131,7 +131,7 @@ fn a_tag_moved_by_the_stock_registry_moves_in_the_mount() {
 
 #[test]
 fn an_image_pushed_in_docker_form_is_pulled_from_the_mount() {
-    needs!("fuse", "docker-registry", "skopeo", "umoci", "busybox", "jq");
+    needs!("fuse", "docker-registry", "skopeo", "umoci", "busybox", "jq", "getfattr");
     let image = image();
     let mount = Mount::empty();
     let registry = Registry::serve(mount.store());
@@ -144,7 +144,7 @@ fn an_image_pushed_in_docker_form_is_pulled_from_the_mount() {
         application/vnd.docker.distribution.manifest.v2+json
         $ getfattr --only-values -n user.regfs.media_type mnt/docker/form/manifests/2; echo
         application/vnd.docker.distribution.manifest.v2+json
-        $ mkdir -p mnt/copied; cp -a mnt/docker/form mnt/copied/form
+        $ mkdir -p mnt/copied/form; cp -a mnt/docker/form/. mnt/copied/form
         $ skopeo --insecure-policy copy -q --src-tls-verify=false docker://$REGISTRY/copied/form:2 dir:back
         $ cmp back/manifest.json mnt/docker/form/manifests/2
         ",

@@ -3,7 +3,9 @@
 
 mod common;
 
-use common::{Mount, eventually, image, is_mounted, needs, noise, run, run_in, session_with};
+use common::{
+    Background, Mount, eventually, image, is_mounted, needs, noise, run, run_in, session_with,
+};
 use std::{
     fs,
     path::PathBuf,
@@ -49,8 +51,19 @@ impl Drop for Bindfs {
 }
 
 #[test]
-fn one_hanging_layer_stalls_nobody_else() {
+fn one_hanging_request_stalls_nobody_else() {
     needs!("fuse", "root", "bindfs", "umoci", "busybox", "jq");
+    others_go_on_while_readers_hang(1);
+}
+
+#[test]
+fn many_hanging_requests_stall_nobody_else() {
+    needs!("fuse", "root", "bindfs", "umoci", "busybox", "jq");
+    others_go_on_while_readers_hang(12);
+}
+
+/// Reads a layer that does not come with `readers` processes, and uses everything else meanwhile.
+fn others_go_on_while_readers_hang(readers: usize) {
     let mut mount = Mount::with_image(&image());
     let slow = mount.push_layer("slow", &noise(1, 3 << 20));
     let quick = mount.push_layer("quick", &noise(2, 3 << 20));
@@ -62,11 +75,12 @@ fn one_hanging_layer_stalls_nobody_else() {
     // So that the slow one hangs in reading it, or in opening it, as it likes.
     run_in(mount.path(), "ls -R . > /dev/null");
     bindfs.stop();
-    let mut hanging: Vec<Child> = (0..4)
+    let mut hanging: Vec<Background> = (0..readers)
         .map(|number| {
             let output = fs::File::create(mount.beside().join(format!("slow-{number}"))).unwrap();
             let mut cat = Command::new("cat");
-            cat.arg(mount.path().join("slow/layers").join(&slow)).stdout(output).spawn().unwrap()
+            cat.arg(mount.path().join("slow/layers").join(&slow)).stdout(output);
+            Background::start(&mut cat)
         })
         .collect();
     std::thread::sleep(Duration::from_millis(300));
@@ -93,13 +107,14 @@ fn one_hanging_layer_stalls_nobody_else() {
             ",
         );
     }));
-    let hang: Vec<bool> = hanging.iter_mut().map(|cat| cat.try_wait().unwrap().is_none()).collect();
+    let hang: Vec<bool> =
+        hanging.iter_mut().map(|cat| cat.0.try_wait().unwrap().is_none()).collect();
     bindfs.go_on();
     for cat in &mut hanging {
         eventually(Duration::from_secs(20), "the slow one ends after all", || {
-            cat.try_wait().unwrap().is_some()
+            cat.0.try_wait().unwrap().is_some()
         });
-        assert!(cat.wait().unwrap().success());
+        assert!(cat.0.wait().unwrap().success());
     }
     others.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     assert!(hang.iter().all(|hangs| *hangs), "the slow layer was to hang, or nothing is proved");

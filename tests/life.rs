@@ -4,7 +4,8 @@
 mod common;
 
 use common::{
-    Mount, eventually, image, is_mounted, is_root, is_running, needs, run_in, session, session_with,
+    Background, Mount, eventually, image, is_mounted, is_root, is_running, needs, run_in, session,
+    session_with,
 };
 use std::{
     fs,
@@ -76,12 +77,10 @@ fn sigterm_unmounts_though_somebody_is_inside() {
     needs!("fuse");
     let mut mount = Mount::empty();
     mount.push_layer("a", b"hello");
-    let mut inside = Command::new("sleep");
-    let mut inside = inside.arg("60").current_dir(mount.path().join("a")).spawn().unwrap();
+    let inside = sleeper_in(&mount);
     mount.terminate_daemon();
     let is_gone = !is_mounted(mount.path());
-    inside.kill().unwrap();
-    inside.wait().unwrap();
+    drop(inside);
     assert!(is_gone);
 }
 
@@ -145,8 +144,7 @@ fn a_busy_mount_is_unmounted_whole_or_not_at_all() {
     let mut mount = Mount::empty();
     mount.push_layer("a", b"hello");
     let pid = mount.pid();
-    let mut inside = Command::new("sleep");
-    let mut inside = inside.arg("60").current_dir(mount.path().join("a")).spawn().unwrap();
+    let inside = sleeper_in(&mount);
     let status = Command::new(env!("CARGO_BIN_EXE_regfs"))
         .arg("umount")
         .arg(mount.path())
@@ -154,8 +152,7 @@ fn a_busy_mount_is_unmounted_whole_or_not_at_all() {
         .status()
         .unwrap();
     let still = is_mounted(mount.path());
-    inside.kill().unwrap();
-    inside.wait().unwrap();
+    drop(inside);
     assert_eq!(status.success(), !still, "the exit code says what happened");
     if still {
         session(&mount, "$ ls\na");
@@ -309,18 +306,14 @@ fn a_store_of_a_newer_program_is_refused() {
 fn a_mount_in_the_foreground_ends_with_its_process() {
     needs!("fuse");
     let mount = Mount::unmounted();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_regfs"))
-        .args(["mount", "-f"])
-        .args([mount.store(), mount.path()])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_regfs"));
+    command.args(["mount", "-f"]).args([mount.store(), mount.path()]);
+    let mut child = Background::start(command.stdout(Stdio::null()).stderr(Stdio::null()));
     eventually(Duration::from_secs(10), "it is mounted", || is_mounted(mount.path()));
     session(&mount, "$ mkdir a\n$ ls\na");
-    run_in(mount.beside(), &format!("kill -TERM {}", child.id()));
-    eventually(Duration::from_secs(10), "it ends", || child.try_wait().unwrap().is_some());
-    assert!(child.wait().unwrap().success());
+    run_in(mount.beside(), &format!("kill -TERM {}", child.0.id()));
+    eventually(Duration::from_secs(10), "it ends", || child.0.try_wait().unwrap().is_some());
+    assert!(child.0.wait().unwrap().success());
     assert!(!is_mounted(mount.path()));
 }
 
@@ -336,4 +329,9 @@ fn the_command_returns_when_the_mount_answers_and_keeps_no_terminal() {
     let status = run_in(mount.beside(), "regfs status mnt");
     assert!(status.contains(&mount.pid().to_string()), "{status}");
     assert!(is_root() || !status.is_empty());
+}
+
+/// Somebody whose working folder is in the mount.
+fn sleeper_in(mount: &Mount) -> Background {
+    Background::start(Command::new("sleep").arg("60").current_dir(mount.path().join("a")))
 }

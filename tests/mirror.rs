@@ -127,14 +127,18 @@ fn rsync_brings_a_registry_out_to_a_disk_and_back() {
 fn cp_mirrors_a_repository_too() {
     needs!("fuse", "umoci", "busybox", "jq");
     let (from, to) = (source(), Mount::empty());
+    // `/.` since cp makes the folders of a new folder without looking, and here they are at once.
     session_with(
         from.beside(),
         &[("TO", to.path().to_str().unwrap())],
         "
-        $ cp -a mnt/library $TO
+        $ mkdir -p $TO/library/busybox mnt/copy
+        $ cp -a mnt/library/busybox/. $TO/library/busybox
         $ diff -r mnt/library $TO/library
-        $ cp -a mnt/library/busybox mnt/copy
+        $ cp -a mnt/library/busybox/. mnt/copy
         $ diff -r mnt/library/busybox mnt/copy
+        $ tar cf disk.tar -C mnt library && tar xf disk.tar -C $TO
+        $ diff -r mnt/library $TO/library
         ",
     );
 }

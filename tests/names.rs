@@ -173,7 +173,7 @@ fn a_layer_that_is_being_written_is_seen_by_stat_but_not_listed_and_not_read() {
         $ mkfifo ../../fifo
         $ cat ../../fifo > layers/$DIGEST & exec 3> ../../fifo; head -c 5000 ../../bytes >&3; sleep 0.3; stat -c %n:%s layers/$DIGEST; ls layers; cat layers/$DIGEST; tail -c +5001 ../../bytes >&3; exec 3>&-; wait
         layers/$DIGEST:5000
-        cat: layers/$DIGEST: Device or resource busy
+        cat: 'layers/$DIGEST': Device or resource busy
         $ ls layers
         $DIGEST
         $ cmp layers/$DIGEST ../../bytes
@@ -201,7 +201,7 @@ fn a_published_layer_is_not_written_to() {
         dd: failed to open 'layers/$LAYER': Operation not permitted
         [exit 1]
         $ printf other | tee layers/$LAYER > /dev/null
-        tee: layers/$LAYER: Bad message
+        tee: 'layers/$LAYER': Bad message
         [exit 1]
         $ cat layers/$LAYER; echo
         hello
@@ -272,7 +272,7 @@ fn other_kinds_of_digest_are_names_too() {
         mv: …: Bad message
         [exit 1]
         $ cat layers/md5:5d41402abc4b2a76b9719d911017c592
-        cat: layers/md5:…: No such file or directory
+        cat: 'layers/md5:…': No such file or directory
         [exit 1]
         $ cat layers/sha256:$(printf hello | sha256sum | cut -c-64 | tr a-f A-F)
         cat: …: No such file or directory

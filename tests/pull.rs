@@ -168,7 +168,7 @@ fn a_layer_that_was_removed_can_be_read_by_who_has_it_open() {
         $ { head -c 10; rm a/layers/$LAYER; cat; } < a/layers/$LAYER | cmp - ../bytes
         $ ls a/layers
         $ cat a/layers/$LAYER
-        cat: a/layers/$LAYER: No such file or directory
+        cat: 'a/layers/$LAYER': No such file or directory
         [exit 1]
         ",
     );

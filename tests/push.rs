@@ -331,6 +331,8 @@ fn a_layer_that_is_there_already_can_be_pushed_again() {
 
 #[test]
 fn many_processes_can_push_the_same_layer_at_once() {
+    // cp asks for a new file (O_EXCL) where it saw none, and the system lets only one have that, on
+    // any disk; so the first to arrive together are cat, and cp where the layer is or has a name.
     needs!("fuse");
     let mount = Mount::empty();
     let bytes = noise(77, 3 << 20);
@@ -342,6 +344,7 @@ fn many_processes_can_push_the_same_layer_at_once() {
         &[("SOURCE", source.to_str().unwrap()), ("DIGEST", &digest)],
         "
         $ mkdir a b
+        $ for n in 1 2 3 4 5 6 7 8; do { cat $SOURCE > a/layers/$DIGEST || echo $n failed; } & done; wait
         $ for n in 1 2 3 4 5 6 7 8; do { cp $SOURCE a/layers/$DIGEST || echo $n failed; } & done; wait
         $ for n in 1 2 3 4 5 6 7 8; do { cp $SOURCE b/uploads/$n && mv b/uploads/$n b/layers/$DIGEST || echo $n failed; } & done; wait
         $ ls a/layers a/uploads b/layers b/uploads
@@ -497,8 +500,8 @@ fn a_manifest_may_be_put_under_its_digest_without_a_tag() {
         $ cp ../../m manifests/$OTHER
         cp: …Bad message
         [exit 1]
-        $ cat manifests/$OTHER
-        cat: manifests/$OTHER: No such file or directory
+        $ sleep 0.3; cat manifests/$OTHER
+        cat: 'manifests/$OTHER': No such file or directory
         [exit 1]
         ",
     );

@@ -133,7 +133,7 @@ fn a_manifest_removed_by_its_digest_takes_its_tags_with_it() {
         $ ls manifests
         2.0
         $ cat manifests/$ONE
-        cat: manifests/$ONE: No such file or directory
+        cat: 'manifests/$ONE': No such file or directory
         [exit 1]
         $ cp ../../one manifests/1.0 && cmp manifests/$ONE ../../one
         ",

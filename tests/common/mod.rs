@@ -16,7 +16,7 @@ mod session;
 
 pub(crate) use image::{Image, image};
 pub(crate) use mount::{Mount, is_mounted};
-pub(crate) use process::{is_running, run, run_in};
+pub(crate) use process::{Background, is_running, run, run_in};
 pub(crate) use registry::Registry;
 pub(crate) use session::{session, session_with};
 

@@ -198,8 +198,7 @@ impl Mount {
             serde_json::from_str(&status).unwrap_or_else(|error| panic!("{error}: {status}"));
         let pid = status["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
         let pid = pid.unwrap_or_else(|| panic!("no pid in {status}"));
-        let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap();
-        assert_eq!(program, Path::new(env!("CARGO_BIN_EXE_regfs")).canonicalize().unwrap());
+        assert!(is_daemon(pid), "process {pid} is no regfs");
         pid
     }
 
@@ -220,7 +219,7 @@ impl AsRef<Path> for Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        let is_alive = self.pid.is_some_and(is_running);
+        let is_alive = self.pid.is_some_and(is_daemon);
         if std::thread::panicking() && is_alive && is_mounted(&self.path) {
             self.explain();
         }
@@ -243,9 +242,15 @@ impl Drop for Mount {
     }
 }
 
+/// Whether a process runs, and is one of ours: its number may have gone to another by now.
+fn is_daemon(pid: u32) -> bool {
+    let program = Path::new(env!("CARGO_BIN_EXE_regfs")).canonicalize().unwrap();
+    is_running(pid) && fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == program)
+}
+
 fn ends_within(pid: u32, patience: Duration) -> bool {
     let start = std::time::Instant::now();
-    while is_running(pid) {
+    while is_daemon(pid) {
         if start.elapsed() > patience {
             return false;
         }

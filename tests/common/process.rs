@@ -106,3 +106,21 @@ pub(crate) fn is_running(pid: u32) -> bool {
         .and_then(|line| line.rsplit(')').next()?.trim_start().chars().next())
         .is_some_and(|state| state != 'Z' && state != 'X')
 }
+
+/// A child that is ended with the test.
+pub(crate) struct Background(pub(crate) Child);
+
+impl Background {
+    /// Starts `command`.
+    pub(crate) fn start(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        // It may wait for a file system that does not answer, and the test is to end all the same.
+        wait(&mut self.0, Duration::from_secs(5));
+    }
+}
