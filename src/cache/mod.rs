@@ -14,7 +14,7 @@ mod repository;
 mod shards;
 mod upload;
 
-use crate::model::{Component, RepositoryName, Result};
+use crate::model::{AttributesChange, Component, RepositoryName, Result};
 use crate::registry::{Capacity, Cursor, Registry, Repository, RepositoryStat};
 use remembered::Remembered;
 use repository::CachedRepository;
@@ -118,6 +118,10 @@ impl Registry for CachedRegistry {
     fn rename(&self, from: &RepositoryName, to: &RepositoryName) -> Result<()> {
         let _everything = self.remembered.change_everything();
         self.inner.rename(from, to)
+    }
+
+    fn change(&self, change: &AttributesChange) -> Result<()> {
+        self.inner.change(change)
     }
 
     fn sync(&self) -> Result<()> {

@@ -57,9 +57,9 @@ impl RegistryFs {
             Ok((stat, life)) if !known.detached => (stat, life),
             Ok((stat, _)) => (FileStat { link_count: 0, ..stat }, UNPUBLISHED_LIFE),
             // An open file whose name is gone: nothing more is known of it.
-            Err(Fault::NoEntry) if known.detached => (self.removed(&known), UNPUBLISHED_LIFE),
+            Err(Fault::NoEntry) if known.detached => (self.removed(ino, &known), UNPUBLISHED_LIFE),
             Err(Fault::Registry(error)) if error.is_unknown() && known.detached => {
-                (self.removed(&known), UNPUBLISHED_LIFE)
+                (self.removed(ino, &known), UNPUBLISHED_LIFE)
             }
             Err(fault) => return Err(fault),
         };
@@ -142,9 +142,14 @@ impl RegistryFs {
         Ok(growing(stat.length, stat.attributes))
     }
 
-    fn removed(&self, known: &Known) -> FileStat {
+    /// A file whose name is gone: who has it open reads on, and must be told how long it is.
+    fn removed(&self, ino: Ino, known: &Known) -> FileStat {
         let attributes = self.options.shown(self.own_attributes(0));
-        let stat = if known.node.is_folder() { folder(attributes) } else { file(0, attributes) };
+        let stat = if known.node.is_folder() {
+            folder(attributes)
+        } else {
+            file(self.handles.of(ino).map_or(0, |handle| handle.length()), attributes)
+        };
         FileStat { link_count: 0, ..stat }
     }
 

@@ -103,7 +103,7 @@ impl RegistryFs {
     pub(super) fn opendir(&self, ino: Ino) -> Result<u64> {
         let node = self.node(ino)?;
         let listing = self.listing(&node, ino)?;
-        Ok(self.handles.insert(Handle::Folder(Mutex::new(listing))))
+        Ok(self.handles.insert(ino, Handle::Folder(Mutex::new(listing))))
     }
 
     fn listing(&self, node: &Node, ino: Ino) -> Result<Listing> {

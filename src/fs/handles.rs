@@ -35,29 +35,57 @@ pub(super) enum Handle {
     Folder(Mutex<Listing>),
 }
 
+impl Handle {
+    /// How long the file is, whether or not it still has a name.
+    pub(super) fn length(&self) -> u64 {
+        match self {
+            Self::Layer(_, layer) => layer.length(),
+            Self::Pinned(bytes) => bytes.len() as u64,
+            Self::Upload(upload) => match (upload.stat(), upload.backing_file()) {
+                (Ok(stat), _) => stat.length,
+                (Err(_), Some(file)) => {
+                    let stat = rustix::fs::fstat(file);
+                    stat.map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0))
+                }
+                (Err(_), None) => 0,
+            },
+            Self::LayerWriter(writer) => writer.stat().map_or(0, |stat| stat.length),
+            Self::ManifestWriter(writer) => writer.stat().map_or(0, |draft| draft.length),
+            Self::Folder(_) => 0,
+        }
+    }
+}
+
 /// The table of open files. Lock 2 (ARCHITECTURE, "Locks"): held for one map operation.
 #[derive(Default)]
 pub(super) struct Handles {
     next: AtomicU64,
-    table: RwLock<HashMap<u64, Arc<Handle>>>,
+    table: RwLock<HashMap<u64, (Ino, Arc<Handle>)>>,
 }
 
 impl Handles {
-    /// Keeps `handle` and gives its number, which is never given out again.
-    pub(super) fn insert(&self, handle: Handle) -> u64 {
+    /// Keeps an open `handle` of `ino` and gives its number, which is never given out again.
+    pub(super) fn insert(&self, ino: Ino, handle: Handle) -> u64 {
         let number = self.next.fetch_add(1, Ordering::Relaxed) + 1;
-        self.table.write().insert(number, Arc::new(handle));
+        self.table.write().insert(number, (ino, Arc::new(handle)));
         number
+    }
+
+    /// Some open handle of `ino`. This looks at all; it is for files whose name is gone.
+    pub(super) fn of(&self, ino: Ino) -> Option<Arc<Handle>> {
+        let table = self.table.read();
+        table.values().find(|(of, _)| *of == ino).map(|(_, handle)| Arc::clone(handle))
     }
 
     /// The handle of this number.
     pub(super) fn get(&self, number: u64) -> Result<Arc<Handle>> {
-        self.table.read().get(&number).cloned().ok_or(Fault::BadHandle)
+        let table = self.table.read();
+        table.get(&number).map(|(_, handle)| Arc::clone(handle)).ok_or(Fault::BadHandle)
     }
 
     /// Takes the handle out; it goes when the last call on it is over.
     pub(super) fn remove(&self, number: u64) -> Option<Arc<Handle>> {
-        self.table.write().remove(&number)
+        self.table.write().remove(&number).map(|(_, handle)| handle)
     }
 
     /// How many files and folders are open.

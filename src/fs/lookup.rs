@@ -165,6 +165,7 @@ impl RegistryFs {
                 self.repository(name).attributes().change(&subject, change)?;
                 Ok(())
             }
+            (Node::Root, None) => Ok(self.registry.change(change)?),
             // rsync sets times on the folders it makes; there is nothing to keep them on.
             (Node::StagingFolder(..), None) => Ok(()),
             (_, None) => {

@@ -121,6 +121,11 @@ impl RegistryFs {
         self.counters.began(operation);
     }
 
+    /// How many files and folders are open.
+    pub fn open_count(&self) -> usize {
+        self.handles.count()
+    }
+
     /// What `ino` stands for.
     fn known(&self, ino: Ino) -> Result<Known> {
         self.inodes.get(ino).ok_or(Fault::NoEntry)

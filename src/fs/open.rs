@@ -75,7 +75,7 @@ impl RegistryFs {
             | Node::StagingFolder(..)
             | Node::Control => return Err(Fault::IsADirectory),
         };
-        Ok(Opened { handle: self.handles.insert(handle), reading, flush: mode.write, ino })
+        Ok(Opened { handle: self.handles.insert(ino, handle), reading, flush: mode.write, ino })
     }
 
     /// Creates and opens the file `name` in the folder `parent`. What exists by now is opened,
@@ -126,7 +126,7 @@ impl RegistryFs {
             },
         };
         let entry = self.entry(node)?;
-        let handle = self.handles.insert(handle);
+        let handle = self.handles.insert(entry.ino, handle);
         Ok((entry, Opened { handle, reading: Reading::Direct, flush: true, ino: entry.ino }))
     }
 

@@ -12,7 +12,7 @@ mod manifests;
 mod table;
 mod upload;
 
-use crate::model::{Component, Error, RepositoryName, Result};
+use crate::model::{AttributesChange, Component, Error, RepositoryName, Result};
 use crate::registry::{
     AttributeService, Capacity, Cursor, LayerService, ManifestService, ReferenceCheck, Registry,
     Repository, RepositoryStat,
@@ -141,11 +141,16 @@ impl Registry for MemoryRegistry {
         Ok(())
     }
 
-    /// Memory has no measure of its own.
+    fn change(&self, change: &AttributesChange) -> Result<()> {
+        self.shared.state.lock().root.change(change);
+        Ok(())
+    }
+
     fn sync(&self) -> Result<()> {
         Ok(())
     }
 
+    /// Memory has no measure of its own.
     fn capacity(&self) -> Result<Capacity> {
         Ok(Capacity::default())
     }
