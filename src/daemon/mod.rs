@@ -17,6 +17,7 @@ use crate::fs::{FsOptions, RegistryFs};
 use crate::registry::ReferenceCheck;
 use anyhow::{Context, Result, bail};
 use background::{Child, Refused, Side};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM},
@@ -85,6 +86,7 @@ fn check(config: &MountConfig) -> Result<PathBuf> {
 fn serve(config: &MountConfig, announce: impl FnOnce() -> Result<()>) -> Result<()> {
     panic::set_hook(Box::new(|panic| log::error!("{panic}")));
     rustix::process::umask(config::DAEMON_UMASK.into());
+    raise_file_limit();
     let mountpoint = check(config)?;
     let (sender, events) = mpsc::channel();
     watch_signals(sender.clone()).context("could not watch for signals")?;
@@ -123,6 +125,15 @@ fn serve(config: &MountConfig, announce: impl FnOnce() -> Result<()>) -> Result<
         }
         Ok(Event::Ended(Err(error))) => Err(error).context("the session ended"),
         Err(_) => bail!("the session ended without a word"),
+    }
+}
+
+/// Everything that users have open is open here, too, where a login allows 1,024 files at first.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        log::debug!("the limit of open files stays at {:?}: {error}", limit.current);
     }
 }
 

@@ -434,7 +434,7 @@ mod tests {
         fn new() -> Option<Self> {
             let may = rustix::process::geteuid().is_root() && Path::new(DEVICE).exists();
             if !may {
-                eprintln!("SKIPPED: mounting needs root and {DEVICE}");
+                skipped();
             }
             may.then(|| Self(tempfile::tempdir().unwrap()))
         }
@@ -473,6 +473,17 @@ mod tests {
     impl Drop for Point {
         fn drop(&mut self) {
             while rustix::mount::unmount(self.path(), UnmountFlags::DETACH).is_ok() {}
+        }
+    }
+
+    /// Says so where `scripts/test` collects what did not run.
+    fn skipped() {
+        let name = thread::current().name().unwrap_or("a test").to_owned();
+        let line = format!("SKIPPED: {name}: mounting needs root and {DEVICE}\n");
+        eprint!("{line}");
+        if let Some(log) = std::env::var_os("REGFS_SKIP_LOG") {
+            let mut log = fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
+            std::io::Write::write_all(&mut log, line.as_bytes()).unwrap();
         }
     }
 
