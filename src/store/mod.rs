@@ -1,1 +1,373 @@
-//! To come.
+//! A registry on the local disk, in exactly docker/distribution's layout: a stock docker-registry
+//! may serve the same folder at the same time, and a folder that it has written can be opened.
+//!
+//! Disk is the truth: nothing is remembered here but what an open upload has hashed and under which
+//! names uploads are found. Start reading with `layout.rs` (the tree), then `durable.rs` (how
+//! anything comes to be there).
+
+mod attributes;
+mod blobs;
+mod directory;
+mod durable;
+mod folder;
+mod follower;
+mod layout;
+mod links;
+mod manifests;
+mod progress;
+mod repository;
+mod states;
+mod sweep;
+mod upload;
+mod upload_index;
+mod uploads;
+mod walk;
+
+use crate::model::{AttributesChange, Component, Error, RepositoryName, Result};
+use crate::registry::{Capacity, Cursor, ReferenceCheck, Registry, Repository, RepositoryStat};
+use attributes::{Carried, attributes};
+use directory::Listing;
+use durable::Scratch;
+use folder::{Folder, is_folder};
+use follower::Followers;
+use repository::LocalRepository;
+use rustix::{
+    fs::{self, FlockOperation, OFlags, StatVfs},
+    io::Errno,
+};
+use std::{
+    fs::File,
+    io::Write as _,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use upload_index::UploadIndexes;
+use walk::Walk;
+
+/// The newest disk format known here.
+const VERSION: u32 = 1;
+/// More than any version file has.
+const VERSION_BYTES_MAX: u64 = 64;
+/// How often making a folder is tried when others remove folders above it.
+const MAKES_MAX: usize = 8;
+
+/// How a store is opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StoreOptions {
+    /// Whether a put looks for what the manifest refers to.
+    pub reference_check: ReferenceCheck,
+    /// Nothing is written, not even what opening would make; every change gives `ReadOnly`.
+    pub read_only: bool,
+}
+
+/// What a store has done since it was opened.
+#[derive(Debug, Default)]
+pub struct StoreCounters {
+    bytes_hashed: AtomicU64,
+}
+
+impl StoreCounters {
+    /// Bytes of uploads that were hashed, again or for the first time.
+    pub fn bytes_hashed(&self) -> u64 {
+        self.bytes_hashed.load(Ordering::Relaxed)
+    }
+
+    fn hashed(&self, bytes: u64) {
+        self.bytes_hashed.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// A registry on the local disk.
+pub struct LocalRegistry {
+    store: Arc<Store>,
+}
+
+/// What every part of an open store needs. It lives as long as anything opened through it.
+struct Store {
+    root: Folder,
+    reference_check: ReferenceCheck,
+    /// `None` when the store is open for reading only: who cannot begin a file cannot write one.
+    scratch: Option<Scratch>,
+    counters: StoreCounters,
+    followers: Followers,
+    upload_indexes: UploadIndexes,
+    /// Holds a shared lock, which says that somebody has the store open.
+    _lock: Option<File>,
+}
+
+impl LocalRegistry {
+    /// Opens the store in the folder `root`, and makes it if it is new. Errors: `StoreVersion`.
+    pub fn open(root: &Path, options: &StoreOptions) -> Result<Self> {
+        if !options.read_only {
+            std::fs::create_dir_all(root).map_err(Error::io("make", root))?;
+        }
+        let root = Folder::top(root)?;
+        // Before anything is made: what a newer program has written is left alone.
+        let version = check_version(&root)?;
+        let scratch = if options.read_only {
+            if !root.has_folder(layout::REGISTRY)? {
+                return Err(Error::io("open", root.path_of(layout::REGISTRY))(Errno::NOENT));
+            }
+            None
+        } else {
+            Some(make(&root, version)?)
+        };
+        let lock = lock(&root, options.read_only)?;
+        if let Some(scratch) = &scratch {
+            sweep::sweep_scratch(scratch, sweep::LEFTOVER_AGE_MIN)?;
+        }
+        let store = Store {
+            root,
+            reference_check: options.reference_check,
+            scratch,
+            counters: StoreCounters::default(),
+            followers: Followers::default(),
+            upload_indexes: UploadIndexes::default(),
+            _lock: lock,
+        };
+        Ok(Self { store: Arc::new(store) })
+    }
+
+    /// What the store has done since it was opened.
+    pub fn counters(&self) -> &StoreCounters {
+        &self.store.counters
+    }
+
+    fn local(&self, name: &RepositoryName) -> LocalRepository {
+        LocalRepository { store: Arc::clone(&self.store), name: name.clone() }
+    }
+}
+
+/// Reads the version file. `None` when there is none: docker-registry makes stores without.
+fn check_version(root: &Folder) -> Result<Option<u32>> {
+    let Some(text) = root.read(layout::VERSION, VERSION_BYTES_MAX)? else { return Ok(None) };
+    let text = String::from_utf8_lossy(&text);
+    match text.trim().parse() {
+        Ok(version) if version <= VERSION => Ok(Some(version)),
+        _ => Err(Error::StoreVersion { found: text.trim().to_owned(), known: VERSION }),
+    }
+}
+
+/// Makes what a store needs, as far as it is missing.
+fn make(root: &Folder, version: Option<u32>) -> Result<Scratch> {
+    for folder in [layout::BLOBS, layout::REPOSITORIES, layout::TMP, layout::TRASH] {
+        root.make_folders(folder)?;
+    }
+    let scratch = Scratch::open(root)?;
+    if version.is_none() {
+        let draft = scratch.draft()?;
+        write!(draft.file(), "{VERSION}").map_err(Error::io("write", draft.path()))?;
+        draft.sync()?;
+        draft.publish(root.place(layout::VERSION))?;
+    }
+    Ok(scratch)
+}
+
+/// Says for as long as the file is open that somebody has the store open.
+fn lock(root: &Folder, read_only: bool) -> Result<Option<File>> {
+    let file = match root.open_file(layout::LOCK, OFlags::RDONLY)? {
+        Some(file) => file,
+        None if read_only => return Ok(None),
+        None => root.open_or_create_file(layout::LOCK)?,
+    };
+    fs::flock(&file, FlockOperation::NonBlockingLockShared)
+        .map_err(Error::io("lock", root.path_of(layout::LOCK)))?;
+    Ok(Some(file))
+}
+
+impl Store {
+    /// What is needed to write. Errors: `ReadOnly`.
+    fn scratch(&self) -> Result<&Scratch> {
+        self.scratch.as_ref().ok_or(Error::ReadOnly)
+    }
+
+    /// Opens a repository's folder.
+    fn open_repository(&self, name: &RepositoryName) -> Result<Option<Folder>> {
+        self.root.open_folder(layout::repository(name))
+    }
+
+    /// Opens the folder of a repository that is about to get content, and makes it if need be.
+    fn open_repository_for_content(&self, name: &RepositoryName) -> Result<Folder> {
+        self.scratch()?;
+        let at = layout::repository(name);
+        let mut makes = 0;
+        loop {
+            // Somebody may remove what we make, as long as it is empty.
+            let made = self.root.make_folders(&at).and_then(|()| {
+                let folder = self.root.open_folder(&at)?;
+                let missing = || Error::io("open", self.root.path_of(&at))(Errno::NOENT);
+                let folder = folder.ok_or_else(missing)?;
+                self.make_content_folders(&folder)?;
+                Ok(folder)
+            });
+            makes += 1;
+            match made {
+                Err(Error::Io { source, .. })
+                    if source.kind() == std::io::ErrorKind::NotFound && makes < MAKES_MAX => {}
+                made => return made,
+            }
+        }
+    }
+
+    /// Makes the folders that every repository with content has.
+    fn make_content_folders(&self, repository: &Folder) -> Result<()> {
+        layout::CONTENT_FOLDERS.iter().try_for_each(|folder| repository.make_folders(folder))
+    }
+
+    /// Whether a repository's folder has, or once had, content of its own.
+    fn has_content(&self, repository: &Path) -> Result<bool> {
+        for mark in layout::CONTENT_MARKS {
+            if self.root.has_folder(repository.join(mark))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// A listing of the components below a name, or below the root.
+    fn components(&self, name: Option<&RepositoryName>) -> Result<Listing<Component>> {
+        let folder = self.root.open_folder(layout::namespace(name))?;
+        Listing::new(vec![(
+            folder,
+            Box::new(|_, entry| {
+                Ok(entry.is_folder.then(|| layout::parse_component(&entry.name)).flatten())
+            }),
+        )])
+    }
+
+    /// Begins a file like the one at `at` in `repository`, or like a new one.
+    fn carried(
+        &self,
+        repository: &Folder,
+        at: &Path,
+        change: &AttributesChange,
+    ) -> Result<Carried> {
+        let old = Carried::at(repository.place(at))?.unwrap_or_default();
+        Ok(old.without_times().but(change))
+    }
+}
+
+impl Registry for LocalRegistry {
+    fn repository(&self, name: &RepositoryName) -> Arc<dyn Repository> {
+        Arc::new(self.local(name))
+    }
+
+    fn stat(&self, name: Option<&RepositoryName>) -> Result<RepositoryStat> {
+        let at = layout::namespace(name);
+        let stat = self.store.root.stat(&at)?.filter(is_folder);
+        let stat = stat.ok_or_else(|| match name {
+            Some(name) => Error::RepositoryUnknown(name.clone()),
+            None => Error::io("stat", self.store.root.path_of(&at))(Errno::NOENT),
+        })?;
+        Ok(RepositoryStat {
+            attributes: attributes(&stat),
+            has_content: name.is_some() && self.store.has_content(&at)?,
+            has_children: self.store.components(name)?.next()?.is_some(),
+        })
+    }
+
+    fn children(&self, name: Option<&RepositoryName>) -> Result<Box<dyn Cursor<Component>>> {
+        Ok(Box::new(self.store.components(name)?))
+    }
+
+    fn repositories(&self) -> Result<Box<dyn Cursor<RepositoryName>>> {
+        Ok(Box::new(Walk::new(Arc::clone(&self.store))?))
+    }
+
+    fn create(&self, name: &RepositoryName) -> Result<()> {
+        self.store.scratch()?;
+        let at = layout::repository(name);
+        let mut makes = 0;
+        loop {
+            if let Some(parent) = name.parent() {
+                self.store.root.make_folders(layout::repository(&parent))?;
+            }
+            makes += 1;
+            match self.store.root.make_folder(&at) {
+                Ok(true) => return Ok(()),
+                Ok(false) => return Err(Error::Exists(name.to_string())),
+                Err(Error::Io { source, .. })
+                    if source.kind() == std::io::ErrorKind::NotFound && makes < MAKES_MAX => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn remove(&self, name: &RepositoryName) -> Result<()> {
+        let scratch = self.store.scratch()?;
+        let at = layout::repository(name);
+        let place = self.store.root.place(&at);
+        let folder = self.store.open_repository(name)?;
+        let folder = folder.ok_or_else(|| Error::RepositoryUnknown(name.clone()))?;
+        self.store.check_empty(&folder, name)?;
+        let Some(removed) = scratch.remove(place)? else {
+            return Err(Error::RepositoryUnknown(name.clone()));
+        };
+        // Somebody may have put something there between the look and the rename; nobody can any
+        // more, so this look decides.
+        let empty = match removed.open_folder()? {
+            Some(folder) => self.store.check_empty(&folder, name),
+            None => Ok(()),
+        };
+        match empty {
+            Ok(()) => {
+                removed.delete();
+                Ok(())
+            }
+            Err(error) => match removed.put_back(place) {
+                Ok(true) => Err(error),
+                Ok(false) | Err(_) => {
+                    log::error!("repository {name} could not be put back and is in the trash");
+                    Err(error)
+                }
+            },
+        }
+    }
+
+    fn rename(&self, from: &RepositoryName, to: &RepositoryName) -> Result<()> {
+        self.store.scratch()?;
+        if !self.store.root.has_folder(layout::repository(from))? {
+            return Err(Error::RepositoryUnknown(from.clone()));
+        }
+        if from == to {
+            return Ok(());
+        }
+        if from.is_within(to) || to.is_within(from) {
+            return Err(Error::Unsupported("a repository cannot be moved into or out of itself"));
+        }
+        match self.remove(to) {
+            Ok(()) => {}
+            Err(error) if error.is_unknown() => {}
+            Err(error) => return Err(error),
+        }
+        if let Some(parent) = to.parent() {
+            self.store.root.make_folders(layout::repository(&parent))?;
+        }
+        let (from, at) = (layout::repository(from), layout::repository(to));
+        let root = &self.store.root;
+        match durable::move_new(root.place(&from), root.place(&at))? {
+            true => Ok(()),
+            // Somebody made it anew meanwhile.
+            false => Err(Error::NotEmpty(to.clone())),
+        }
+    }
+
+    fn capacity(&self) -> Result<Capacity> {
+        let room: StatVfs = fs::fstatvfs(&self.store.root)
+            .map_err(Error::io("ask for the room in", self.store.root.path_of("")))?;
+        let bytes = |blocks: u64| blocks.saturating_mul(room.f_frsize);
+        Ok(Capacity {
+            bytes: bytes(room.f_blocks),
+            bytes_free: bytes(room.f_bfree),
+            bytes_available: bytes(room.f_bavail),
+            files: room.f_files,
+            files_free: room.f_ffree,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,246 @@
+//! Making files appear whole or not at all: the only file that renames or syncs.
+//!
+//! What is made is made in `regfs/tmp` and renamed into place; what is deleted is renamed to
+//! `regfs/trash` and deleted there. So nobody ever sees half of anything, and what a crash leaves
+//! lies where no registry looks. Bytes are on disk before a name promises them. Names themselves
+//! are not synced one by one: a power cut may take back the last renames, which loses the newest
+//! changes and breaks nothing; [`sync_folders`] is for callers that were asked for more.
+
+use crate::model::{Error, Result};
+use crate::store::{
+    folder::{Folder, Place},
+    layout,
+};
+use rustix::{
+    fs::{self, RenameFlags},
+    io::Errno,
+};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
+use uuid::Uuid;
+
+/// How often a rename is tried whose folder somebody removes as soon as we have made it.
+const RENAMES_MAX: usize = 8;
+
+/// The folders for what is being made and what is being deleted. Who has none cannot write.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    tmp: Folder,
+    trash: Folder,
+}
+
+impl Scratch {
+    /// Opens both folders of the store, which exist.
+    pub(super) fn open(root: &Folder) -> Result<Self> {
+        let open = |at: &str| {
+            let missing = || Error::io("open", root.path_of(at))(Errno::NOENT);
+            root.open_folder(at)?.ok_or_else(missing)
+        };
+        Ok(Self { tmp: open(layout::TMP)?, trash: open(layout::TRASH)? })
+    }
+
+    /// What is being made; `sweep` looks for leftovers here.
+    pub(super) fn tmp(&self) -> &Folder {
+        &self.tmp
+    }
+
+    /// What is being deleted.
+    pub(super) fn trash(&self) -> &Folder {
+        &self.trash
+    }
+
+    /// Begins a file.
+    pub(super) fn draft(&self) -> Result<Draft<'_>> {
+        let name = unique();
+        let file = self.tmp.create_file(&name)?;
+        Ok(Draft { tmp: &self.tmp, name, file, published: false })
+    }
+
+    /// Begins a folder.
+    pub(super) fn draft_folder(&self) -> Result<DraftFolder<'_>> {
+        let name = unique();
+        self.tmp.make_folder(&name)?;
+        Ok(DraftFolder { tmp: &self.tmp, name, published: false })
+    }
+
+    /// Removes a file or folder at once for everybody. `None` when it is not there; otherwise it
+    /// lies in the trash, to be put back or deleted.
+    pub(super) fn remove(&self, from: Place<'_>) -> Result<Option<Removed<'_>>> {
+        let name = unique();
+        match rename(from, self.trash.place(&name), RenameFlags::NOREPLACE) {
+            Ok(()) => Ok(Some(Removed { trash: &self.trash, name })),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(errno) => Err(Error::io("remove", from.path())(errno)),
+        }
+    }
+}
+
+/// A name that nobody else uses.
+fn unique() -> PathBuf {
+    Uuid::new_v4().to_string().into()
+}
+
+/// A file in the making; it vanishes unless it is published.
+pub(super) struct Draft<'a> {
+    tmp: &'a Folder,
+    name: PathBuf,
+    file: File,
+    published: bool,
+}
+
+impl Draft<'_> {
+    /// The file, to be written.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// What it is called in messages.
+    pub(super) fn path(&self) -> PathBuf {
+        self.tmp.path_of(&self.name)
+    }
+
+    /// Makes the content survive a power cut, ahead of `publish`.
+    pub(super) fn sync(&self) -> Result<()> {
+        sync_content(&self.file, || self.path())
+    }
+
+    /// Puts the file at `to` whole, in place of what lies there. It was synced before.
+    pub(super) fn publish(mut self, to: Place<'_>) -> Result<()> {
+        move_over(self.tmp.place(&self.name), to)?;
+        self.published = true;
+        Ok(())
+    }
+}
+
+impl Drop for Draft<'_> {
+    fn drop(&mut self) {
+        if !self.published
+            && let Err(error) = self.tmp.remove_file(&self.name)
+        {
+            log::warn!("a temporary file stays behind: {error}");
+        }
+    }
+}
+
+/// A folder in the making; it vanishes unless it is published.
+pub(super) struct DraftFolder<'a> {
+    tmp: &'a Folder,
+    name: PathBuf,
+    published: bool,
+}
+
+impl DraftFolder<'_> {
+    /// Makes a file in it.
+    pub(super) fn create_file(&self, name: &str) -> Result<File> {
+        self.tmp.create_file(self.name.join(name))
+    }
+
+    /// Puts the folder at `to`, where nothing lies.
+    pub(super) fn publish(mut self, to: Place<'_>) -> Result<()> {
+        rename(self.tmp.place(&self.name), to, RenameFlags::NOREPLACE)
+            .map_err(Error::io("create", to.path()))?;
+        self.published = true;
+        Ok(())
+    }
+}
+
+impl Drop for DraftFolder<'_> {
+    fn drop(&mut self) {
+        if !self.published
+            && let Err(error) = self.tmp.remove_all(&self.name)
+        {
+            log::warn!("a temporary folder stays behind: {error}");
+        }
+    }
+}
+
+/// What was removed and lies in the trash.
+#[must_use = "it is to be deleted or put back"]
+pub(super) struct Removed<'a> {
+    trash: &'a Folder,
+    name: PathBuf,
+}
+
+impl Removed<'_> {
+    /// Opens the folder that was removed.
+    pub(super) fn open_folder(&self) -> Result<Option<Folder>> {
+        self.trash.open_folder(&self.name)
+    }
+
+    /// Deletes it. That this fails concerns nobody but the next sweep.
+    pub(super) fn delete(self) {
+        if let Err(error) = self.trash.remove_all(&self.name) {
+            log::warn!("the trash is not empty: {error}");
+        }
+    }
+
+    /// Puts it back where nothing lies meanwhile. `false` when something does.
+    pub(super) fn put_back(self, to: Place<'_>) -> Result<bool> {
+        move_new(self.trash.place(&self.name), to)
+    }
+}
+
+/// Makes `from` appear as `to` whole, in place of what lies there; `from` was synced before.
+pub(super) fn move_over(from: Place<'_>, to: Place<'_>) -> Result<()> {
+    let mut renames = 0;
+    loop {
+        // 1. The folders on the way.
+        if let Some(parent) = to.at.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            to.folder.make_folders(parent)?;
+        }
+        // 2. The name.
+        renames += 1;
+        match rename(from, to, RenameFlags::empty()) {
+            Ok(()) => return Ok(()),
+            // Somebody may have removed the folders again: they were empty.
+            Err(Errno::NOENT) if renames < RENAMES_MAX && from.folder.stat(from.at)?.is_some() => {}
+            Err(errno) => return Err(Error::io("write", to.path())(errno)),
+        }
+    }
+}
+
+/// Moves `from` to `to`, where nothing lies and whose folder exists. `false` when something does.
+pub(super) fn move_new(from: Place<'_>, to: Place<'_>) -> Result<bool> {
+    match rename(from, to, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) => Ok(false),
+        Err(errno) => Err(Error::io("rename", from.path())(errno)),
+    }
+}
+
+/// Makes two things change places at once. `false` when one is not there.
+pub(super) fn exchange(one: Place<'_>, other: Place<'_>) -> Result<bool> {
+    match rename(one, other, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(true),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
+        Err(errno) => Err(Error::io("rename", one.path())(errno)),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one place")]
+fn rename(from: Place<'_>, to: Place<'_>, flags: RenameFlags) -> Result<(), Errno> {
+    fs::renameat_with(from.folder, from.at, to.folder, to.at, flags)
+}
+
+/// Makes the bytes and the length of a file survive a power cut. `path` is for the message.
+pub(super) fn sync_content(file: &File, path: impl FnOnce() -> PathBuf) -> Result<()> {
+    fs::fdatasync(file).map_err(|errno| Error::io("sync", path())(errno))
+}
+
+/// Makes the names in the folder `at` survive a power cut.
+pub(super) fn sync_folder(place: Place<'_>) -> Result<()> {
+    let Some(folder) = place.folder.open_folder(place.at)? else { return Ok(()) };
+    fs::fsync(&folder).map_err(Error::io("sync", place.path()))
+}
+
+/// Makes the names on the way down to `place` survive a power cut, its own folder's included.
+pub(super) fn sync_folders(place: Place<'_>) -> Result<()> {
+    // The innermost first: a name is worth something only when what it leads to is there.
+    for at in place.at.ancestors() {
+        let at = if at.as_os_str().is_empty() { Path::new(".") } else { at };
+        sync_folder(place.folder.place(at))?;
+    }
+    Ok(())
+}

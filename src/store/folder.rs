@@ -1,0 +1,250 @@
+//! An open folder, and everything that can be reached from it: the only file that opens, makes and
+//! removes files.
+//!
+//! A folder is held by its descriptor, so it stays the same folder when it is renamed meanwhile.
+//! Opening follows no symbolic link and never leaves the folder, whatever was planted on the way;
+//! a fifo in the place of a file does not block. What is not there is `None`, not an error.
+
+use crate::model::{Error, Result};
+use crate::store::directory::Directory;
+use rustix::{
+    fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat},
+    io::Errno,
+};
+use std::{
+    fs::File,
+    io::Read as _,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// An open folder.
+#[derive(Clone, Debug)]
+pub(super) struct Folder {
+    descriptor: Arc<OwnedFd>,
+    /// What it was called when it was opened: for messages only.
+    path: Arc<Path>,
+}
+
+/// A name in a folder; nothing need lie there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    pub(super) folder: &'a Folder,
+    pub(super) at: &'a Path,
+}
+
+impl Place<'_> {
+    /// The whole path, for messages.
+    pub(super) fn path(&self) -> PathBuf {
+        self.folder.path_of(self.at)
+    }
+}
+
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+const FILE: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+const FOLDER_MODE: Mode = Mode::from_raw_mode(0o777);
+
+impl Folder {
+    /// Opens a folder anywhere: the one from which all others are reached.
+    pub(super) fn top(path: &Path) -> Result<Self> {
+        let descriptor = fs::open(path, FOLDER, Mode::empty()).map_err(Error::io("open", path))?;
+        Ok(Self { descriptor: Arc::new(descriptor), path: path.into() })
+    }
+
+    /// What `at` is called in messages.
+    pub(super) fn path_of(&self, at: impl AsRef<Path>) -> PathBuf {
+        self.path.join(at)
+    }
+
+    /// The name `at` in this folder.
+    pub(super) fn place<'a>(&'a self, at: &'a (impl AsRef<Path> + ?Sized)) -> Place<'a> {
+        Place { folder: self, at: at.as_ref() }
+    }
+
+    /// Opens a folder below this one.
+    pub(super) fn open_folder(&self, at: impl AsRef<Path>) -> Result<Option<Self>> {
+        let at = at.as_ref();
+        let descriptor = self.open(at, FOLDER, Mode::empty())?;
+        Ok(descriptor.map(|descriptor| Self {
+            descriptor: Arc::new(descriptor),
+            path: self.path_of(at).into(),
+        }))
+    }
+
+    /// Opens what lies below this folder; `access` is `RDONLY` or `RDWR`.
+    pub(super) fn open_file(&self, at: impl AsRef<Path>, access: OFlags) -> Result<Option<File>> {
+        Ok(self.open(at.as_ref(), FILE | access, Mode::empty())?.map(File::from))
+    }
+
+    /// Opens a file to read it without changing its time of access, as far as the system lets us.
+    pub(super) fn open_quietly(&self, at: impl AsRef<Path>) -> Result<Option<File>> {
+        let at = at.as_ref();
+        match self.open_raw(at, FILE | OFlags::RDONLY | OFlags::NOATIME, Mode::empty()) {
+            // Only the file's owner may ask for it.
+            Err(Errno::PERM) => self.open_file(at, OFlags::RDONLY),
+            opened => Ok(self.found(at, opened)?.map(File::from)),
+        }
+    }
+
+    /// Makes a file for reading and writing that was not there.
+    pub(super) fn create_file(&self, at: impl AsRef<Path>) -> Result<File> {
+        let at = at.as_ref();
+        let flags = FILE | OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
+        self.open_raw(at, flags, Mode::from_raw_mode(0o644))
+            .map(File::from)
+            .map_err(Error::io("create", self.path_of(at)))
+    }
+
+    /// Opens a file to read it, or makes an empty one.
+    pub(super) fn open_or_create_file(&self, at: impl AsRef<Path>) -> Result<File> {
+        let at = at.as_ref();
+        self.open_raw(at, FILE | OFlags::RDONLY | OFlags::CREATE, Mode::from_raw_mode(0o644))
+            .map(File::from)
+            .map_err(Error::io("create", self.path_of(at)))
+    }
+
+    fn open(&self, at: &Path, flags: OFlags, mode: Mode) -> Result<Option<OwnedFd>> {
+        self.found(at, self.open_raw(at, flags, mode))
+    }
+
+    fn open_raw(&self, at: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        fs::openat2(&self.descriptor, at, flags, mode, resolve)
+    }
+
+    fn found<T>(&self, at: &Path, opened: Result<T, Errno>) -> Result<Option<T>> {
+        match opened {
+            Ok(opened) => Ok(Some(opened)),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(errno) => Err(Error::io("open", self.path_of(at))(errno)),
+        }
+    }
+
+    /// Reads a file that has at most `bytes_max` bytes; of a longer one only so many.
+    pub(super) fn read(&self, at: impl AsRef<Path>, bytes_max: u64) -> Result<Option<Vec<u8>>> {
+        let at = at.as_ref();
+        let Some(file) = self.open_quietly(at)? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        file.take(bytes_max)
+            .read_to_end(&mut bytes)
+            .map_err(Error::io("read", self.path_of(at)))?;
+        Ok(Some(bytes))
+    }
+
+    /// What the system knows of `at`; a symbolic link there is not followed.
+    pub(super) fn stat(&self, at: impl AsRef<Path>) -> Result<Option<Stat>> {
+        let at = at.as_ref();
+        match fs::statat(&self.descriptor, at, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(errno) => Err(Error::io("stat", self.path_of(at))(errno)),
+        }
+    }
+
+    /// What the system knows of the folder itself.
+    pub(super) fn stat_self(&self) -> Result<Stat> {
+        fs::fstat(&self.descriptor).map_err(Error::io("stat", &*self.path))
+    }
+
+    /// Whether a folder lies at `at`.
+    pub(super) fn has_folder(&self, at: impl AsRef<Path>) -> Result<bool> {
+        Ok(self.stat(at)?.is_some_and(|stat| is_folder(&stat)))
+    }
+
+    /// Makes a folder. `false` when something lies there.
+    pub(super) fn make_folder(&self, at: impl AsRef<Path>) -> Result<bool> {
+        let at = at.as_ref();
+        match fs::mkdirat(&self.descriptor, at, FOLDER_MODE) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(errno) => Err(Error::io("make", self.path_of(at))(errno)),
+        }
+    }
+
+    /// Makes a folder and those above it, as far as they are missing.
+    pub(super) fn make_folders(&self, at: impl AsRef<Path>) -> Result<()> {
+        let at = at.as_ref();
+        match fs::mkdirat(&self.descriptor, at, FOLDER_MODE) {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(Errno::NOENT) if at.parent().is_some_and(|up| !up.as_os_str().is_empty()) => {
+                self.make_folders(at.parent().unwrap_or(at))?;
+                self.make_folder(at).map(drop)
+            }
+            Err(errno) => Err(Error::io("make", self.path_of(at))(errno)),
+        }
+    }
+
+    /// Removes a file. `false` when nothing lay there.
+    pub(super) fn remove_file(&self, at: impl AsRef<Path>) -> Result<bool> {
+        self.remove(at.as_ref(), AtFlags::empty())
+    }
+
+    /// Removes a folder if it is empty. `false` when it was not, or was not there.
+    pub(super) fn remove_folder(&self, at: impl AsRef<Path>) -> Result<bool> {
+        match self.remove(at.as_ref(), AtFlags::REMOVEDIR) {
+            Err(Error::Io { source, .. })
+                if source.raw_os_error() == Some(Errno::NOTEMPTY.raw_os_error()) =>
+            {
+                Ok(false)
+            }
+            removed => removed,
+        }
+    }
+
+    /// Removes a file or a folder with everything in it. That others do the same is fine.
+    pub(super) fn remove_all(&self, at: impl AsRef<Path>) -> Result<()> {
+        let at = at.as_ref();
+        if !self.has_folder(at)? {
+            return self.remove_file(at).map(drop);
+        }
+        let Some(folder) = self.open_folder(at)? else { return Ok(()) };
+        // What was listed is gone when the listing goes on, so it is begun anew until it is empty.
+        loop {
+            let mut entries = Directory::of(&folder)?;
+            let mut removed = 0;
+            while let Some(entry) = entries.next()? {
+                folder.remove_all(Path::new(&entry.name))?;
+                removed += 1;
+            }
+            if removed == 0 {
+                break;
+            }
+        }
+        self.remove_folder(at).map(drop)
+    }
+
+    fn remove(&self, at: &Path, flags: AtFlags) -> Result<bool> {
+        match fs::unlinkat(&self.descriptor, at, flags) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
+            Err(errno) => Err(Error::io("remove", self.path_of(at))(errno)),
+        }
+    }
+}
+
+impl AsFd for Folder {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+/// Whether it is a folder.
+pub(super) fn is_folder(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode).is_dir()
+}
+
+/// Whether it is a regular file.
+pub(super) fn is_file(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode).is_file()
+}
+
+/// The length of a file. The system gives no negative ones.
+pub(super) fn length(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_size).unwrap_or(0)
+}
+
+/// What tells one file from every other while it exists.
+pub(super) fn identity(stat: &Stat) -> (u64, u64) {
+    (stat.st_dev, stat.st_ino)
+}

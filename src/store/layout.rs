@@ -1,0 +1,230 @@
+//! The tree on disk: the only file that spells its names, in both directions.
+//!
+//! ```text
+//! STORE/                                         paths of this part are relative to STORE
+//! ├── docker/registry/v2/                        exactly docker/distribution's layout
+//! │   ├── blobs/sha256/4c/4c…/data               content: layers, configs, manifests alike
+//! │   └── repositories/library/alpine/           a repository's folder, or a namespace's
+//! │       ├── _layers/sha256/4c…/link            relative to the repository's folder:
+//! │       ├── _manifests/                        a link holds a digest and nothing else
+//! │       │   ├── revisions/sha256/9a…/link
+//! │       │   └── tags/3.19/
+//! │       │       ├── current/link               what the tag names now
+//! │       │       └── index/sha256/9a…/link      what it ever named
+//! │       └── _uploads/UUID/
+//! │           ├── data                           the bytes so far
+//! │           ├── startedat                      2026-11-23T11:37:53Z; an upload without is none
+//! │           ├── name                           ours: where a person finds it
+//! │           └── hashstates/sha256/OFFSET       the running hash at OFFSET
+//! └── regfs/                                     ours; no registry looks here
+//!     ├── version                                of the disk format
+//!     ├── lock                                   shared by everyone who has the store open
+//!     ├── tmp/                                   what is being made, until it is renamed into place
+//!     └── trash/                                 what was renamed out of place, until it is deleted
+//! ```
+//!
+//! Nothing of ours but `name` may lie in `blobs/` or `repositories/`: docker-registry's garbage
+//! collector stops at files it does not know.
+
+use crate::model::{Algorithm, Area, Component, Digest, RepositoryName, Tag, UploadId};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
+
+/// What a registry calls its root.
+pub(super) const REGISTRY: &str = "docker/registry/v2";
+/// Where repositories lie.
+pub(super) const REPOSITORIES: &str = "docker/registry/v2/repositories";
+/// Where blobs with the canonical digest lie.
+pub(super) const BLOBS: &str = "docker/registry/v2/blobs/sha256";
+/// The version of our disk format.
+pub(super) const VERSION: &str = "regfs/version";
+/// What everyone who has the store open shares a lock on.
+pub(super) const LOCK: &str = "regfs/lock";
+/// What is being made.
+pub(super) const TMP: &str = "regfs/tmp";
+/// What is being deleted.
+pub(super) const TRASH: &str = "regfs/trash";
+
+/// The folders that every repository with content has. docker-registry 2.8 looks for the first to
+/// tell a repository from a namespace, version 3 for the second.
+pub(super) const CONTENT_FOLDERS: [&str; 4] =
+    ["_layers", "_manifests/revisions", "_manifests/tags", UPLOADS];
+/// Those of which one makes a repository.
+pub(super) const CONTENT_MARKS: [&str; 3] = ["_layers", "_manifests", UPLOADS];
+
+/// Where a repository's tags lie.
+pub(super) const TAGS: &str = "_manifests/tags";
+/// Where a repository's uploads lie.
+pub(super) const UPLOADS: &str = "_uploads";
+/// The link file, in the folder of a digest.
+pub(super) const LINK: &str = "link";
+/// The folder with what a tag names now, in the tag's folder.
+const CURRENT: &str = "current";
+/// The folder of what a tag ever named, in the tag's folder.
+const INDEX: &str = "index";
+
+/// The bytes, in an upload's folder.
+pub(super) const DATA: &str = "data";
+/// When it was begun, in an upload's folder.
+pub(super) const STARTED_AT: &str = "startedat";
+/// Where a person finds it, in an upload's folder.
+pub(super) const NAME: &str = "name";
+/// The kept states of its running hash, in an upload's folder.
+pub(super) const STATES: &str = "hashstates/sha256";
+
+/// The content of `digest`, relative to the store.
+pub(super) fn blob(digest: &Digest) -> PathBuf {
+    let (algorithm, hex) = (digest.algorithm().name(), digest.hex());
+    format!("{REGISTRY}/blobs/{algorithm}/{}/{hex}/data", &hex[..2]).into()
+}
+
+/// A repository's folder, relative to the store.
+pub(super) fn repository(name: &RepositoryName) -> PathBuf {
+    Path::new(REPOSITORIES).join(name.as_str())
+}
+
+/// A repository's folder, or that of all when `name` is `None`.
+pub(super) fn namespace(name: Option<&RepositoryName>) -> PathBuf {
+    name.map_or_else(|| REPOSITORIES.into(), repository)
+}
+
+/// The folder that shows an area's attributes.
+pub(super) fn area(area: Area) -> &'static str {
+    match area {
+        Area::Layers => "_layers",
+        Area::Manifests => TAGS,
+        Area::Uploads => UPLOADS,
+    }
+}
+
+/// The folder of all layer links of one algorithm.
+pub(super) fn layers(algorithm: Algorithm) -> PathBuf {
+    Path::new("_layers").join(algorithm.name())
+}
+
+/// The link that gives a repository a layer.
+pub(super) fn layer_link(digest: &Digest) -> PathBuf {
+    linked(layers(digest.algorithm()), digest)
+}
+
+/// The folder of all revisions of one algorithm.
+pub(super) fn revisions(algorithm: Algorithm) -> PathBuf {
+    Path::new("_manifests/revisions").join(algorithm.name())
+}
+
+/// The link that gives a repository a manifest.
+pub(super) fn revision_link(digest: &Digest) -> PathBuf {
+    linked(revisions(digest.algorithm()), digest)
+}
+
+/// A tag's folder.
+pub(super) fn tag(tag: &Tag) -> PathBuf {
+    Path::new(TAGS).join(tag.as_str())
+}
+
+/// The folder with what a tag names now.
+pub(super) fn tag_current(name: &Tag) -> PathBuf {
+    tag(name).join(CURRENT)
+}
+
+/// What a tag names now.
+pub(super) fn tag_link(name: &Tag) -> PathBuf {
+    tag_current(name).join(LINK)
+}
+
+/// The mark that a tag has named `digest`.
+pub(super) fn tag_index_link(name: &Tag, digest: &Digest) -> PathBuf {
+    linked(tag(name).join(INDEX).join(digest.algorithm().name()), digest)
+}
+
+/// An upload's folder.
+pub(super) fn upload(id: UploadId) -> PathBuf {
+    Path::new(UPLOADS).join(id.to_string())
+}
+
+/// A file in an upload's folder, relative to the repository's.
+pub(super) fn upload_file(id: UploadId, file: &str) -> PathBuf {
+    upload(id).join(file)
+}
+
+/// The kept state of the running hash at `offset`, relative to the folder of all such states.
+pub(super) fn state(offset: u64) -> PathBuf {
+    offset.to_string().into()
+}
+
+/// The link of `digest` in the folder of its algorithm, relative to that.
+pub(super) fn link_in(digest: &Digest) -> PathBuf {
+    Path::new(&digest.hex()).join(LINK)
+}
+
+fn linked(folder: PathBuf, digest: &Digest) -> PathBuf {
+    folder.join(digest.hex()).join(LINK)
+}
+
+/// The component of a repository's name that a folder stands for; ours and the registry's own
+/// folders begin with `_` and are none.
+pub(super) fn parse_component(folder: &OsStr) -> Option<Component> {
+    folder.to_str()?.parse().ok()
+}
+
+/// The tag that a folder in `tags` stands for.
+pub(super) fn parse_tag(folder: &OsStr) -> Option<Tag> {
+    folder.to_str()?.parse().ok()
+}
+
+/// The digest that a folder of links stands for.
+pub(super) fn parse_digest(algorithm: Algorithm, folder: &OsStr) -> Option<Digest> {
+    Digest::from_hex(algorithm, folder.to_str()?).ok()
+}
+
+/// The upload that a folder in `_uploads` stands for.
+pub(super) fn parse_upload(folder: &OsStr) -> Option<UploadId> {
+    folder.to_str()?.parse().ok()
+}
+
+/// The offset that a kept state is for, in the one spelling that [`state`] writes.
+pub(super) fn parse_state(file: &OsStr) -> Option<u64> {
+    let text = file.to_str()?;
+    text.parse().ok().filter(|offset: &u64| offset.to_string() == text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The tree of facts/registry.md 1.1, name by name.
+    #[test]
+    fn names_are_those_of_distribution() {
+        let digest = Digest::sha256(b"");
+        let hex = digest.hex();
+        let (app, v1) = ("team/app".parse().unwrap(), "v1".parse().unwrap());
+        let id: UploadId = "1eea0b5e-3b1c-4b7e-9e64-4c9c1f0a2d11".parse().unwrap();
+        for (path, text) in [
+            (blob(&digest), format!("docker/registry/v2/blobs/sha256/e3/{hex}/data")),
+            (repository(&app), "docker/registry/v2/repositories/team/app".to_owned()),
+            (namespace(None), "docker/registry/v2/repositories".to_owned()),
+            (layer_link(&digest), format!("_layers/sha256/{hex}/link")),
+            (revision_link(&digest), format!("_manifests/revisions/sha256/{hex}/link")),
+            (tag_link(&v1), "_manifests/tags/v1/current/link".to_owned()),
+            (tag_index_link(&v1, &digest), format!("_manifests/tags/v1/index/sha256/{hex}/link")),
+            (upload_file(id, DATA), format!("_uploads/{id}/data")),
+        ] {
+            assert_eq!(path, Path::new(&text));
+        }
+    }
+
+    #[test]
+    fn names_parse_back_and_others_are_none() {
+        let digest = Digest::sha256(b"x");
+        assert_eq!(parse_digest(Algorithm::Sha256, digest.hex().as_ref()), Some(digest));
+        assert_eq!(parse_digest(Algorithm::Sha512, digest.hex().as_ref()), None);
+        assert_eq!(parse_state(state(108).as_os_str()), Some(108));
+        assert_eq!(parse_state("0108".as_ref()), None);
+        assert_eq!(parse_component("_layers".as_ref()), None);
+        assert_eq!(parse_tag(".junk".as_ref()), None);
+        assert_eq!(parse_tag("bad name".as_ref()), None);
+        assert_eq!(parse_upload("not-a-uuid".as_ref()), None);
+    }
+}

@@ -1,0 +1,93 @@
+//! Links: files that hold a digest and nothing else, by which a repository has content.
+//!
+//! What a link says decides, not where it lies: the link of a sha512 holds the canonical sha256.
+
+use crate::model::{Digest, Error, Result};
+use crate::store::{
+    attributes::{self, Carried},
+    durable::{Draft, Scratch},
+    folder::{Folder, Place},
+};
+use rustix::fs::Stat;
+use std::{
+    fs::File,
+    io::{Read as _, Write as _},
+    path::Path,
+    thread,
+    time::Duration,
+};
+
+/// More than the longest link has.
+const BYTES_MAX: u64 = 256;
+/// How often a link is read that holds no digest: docker-registry 2.8 empties it before it writes.
+const READS_MAX: u32 = 6;
+/// How long to wait between two such reads.
+const READ_PAUSE: Duration = Duration::from_millis(10);
+
+/// What a link says, and what the system knows of its file.
+#[derive(Clone, Copy)]
+pub(super) struct Link {
+    pub(super) digest: Digest,
+    pub(super) stat: Stat,
+}
+
+/// Reads the link at `at`. Errors: `LinkDamaged` when it holds no digest and nobody is writing it.
+pub(super) fn read(folder: &Folder, at: impl AsRef<Path>) -> Result<Option<Link>> {
+    let at = at.as_ref();
+    let mut reads = 0;
+    loop {
+        let Some(file) = folder.open_quietly(at)? else { return Ok(None) };
+        if let Some(link) = read_once(file, folder, at)? {
+            return Ok(Some(link));
+        }
+        reads += 1;
+        if reads == READS_MAX {
+            return Err(Error::LinkDamaged { path: folder.path_of(at) });
+        }
+        thread::sleep(READ_PAUSE);
+    }
+}
+
+/// The link if it holds a digest now.
+fn read_once(file: File, folder: &Folder, at: &Path) -> Result<Option<Link>> {
+    let stat = attributes::stat(&file, || folder.path_of(at))?;
+    let mut text = Vec::new();
+    file.take(BYTES_MAX).read_to_end(&mut text).map_err(Error::io("read", folder.path_of(at)))?;
+    let digest = std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok());
+    Ok(digest.map(|digest| Link { digest, stat }))
+}
+
+/// Begins a link: everything that can fail for want of room is done here, so that publishing it
+/// is one rename.
+pub(super) fn draft<'a>(
+    scratch: &'a Scratch,
+    digest: &Digest,
+    carried: &Carried,
+) -> Result<Draft<'a>> {
+    let draft = scratch.draft()?;
+    let path = draft.path();
+    let text = digest.to_string();
+    draft.file().write_all(text.as_bytes()).map_err(Error::io("write", &path))?;
+    carried.put_on(draft.file(), &path)?;
+    draft.sync()?;
+    Ok(draft)
+}
+
+/// Makes the link at `to` say `digest`, at once, with the attributes `carried`.
+pub(super) fn write(
+    scratch: &Scratch,
+    to: Place<'_>,
+    digest: &Digest,
+    carried: &Carried,
+) -> Result<()> {
+    draft(scratch, digest, carried)?.publish(to)
+}
+
+/// Removes the link at `at`, and the folder of its digest with it. `false` when it is not there.
+pub(super) fn remove(folder: &Folder, at: &Path) -> Result<bool> {
+    let removed = folder.remove_file(at)?;
+    if removed && let Some(parent) = at.parent() {
+        folder.remove_folder(parent)?;
+    }
+    Ok(removed)
+}

@@ -1,0 +1,281 @@
+//! Manifests: revisions, which a repository links by digest, and tags, which move.
+//!
+//! Order of writing: blob, revision link, the tag's index link, and `current/link` last, so that
+//! whatever a name leads to is there before the name. Order of deleting: tags first, then the
+//! revision.
+
+use crate::model::{AttributesChange, Digest, Error, Manifest, Reference, Result, Tag};
+use crate::registry::{Cursor, ManifestService, ManifestStat, PutAs, Retag, check_put};
+use crate::store::{
+    Store,
+    attributes::{Carried, attributes},
+    durable,
+    folder::{self, Folder},
+    layout,
+    links::{self, Link},
+    repository::{LocalRepository, tags},
+};
+use rustix::fs::Stat;
+
+/// How often a tag is followed that moves as fast as we read.
+const RESOLVES_MAX: usize = 8;
+
+/// Where a name leads.
+pub(super) struct Found {
+    /// The link that was asked for: a tag's or a revision's.
+    link: Link,
+    /// The digest under which the content lies.
+    digest: Digest,
+    blob: Stat,
+}
+
+impl Store {
+    /// Where a tag of the repository in `folder` leads; `None` when it is not there, or leads to
+    /// nothing.
+    pub(super) fn resolve_tag(&self, folder: &Folder, tag: &Tag) -> Result<Option<Found>> {
+        let mut before = None;
+        for _ in 0..RESOLVES_MAX {
+            let Some(link) = links::read(folder, layout::tag_link(tag))? else { return Ok(None) };
+            if before == Some(link.digest) {
+                break;
+            }
+            // Stores written by docker-registry 2.1 link tagged manifests as layers.
+            for at in [layout::revision_link(&link.digest), layout::layer_link(&link.digest)] {
+                if let Some(target) = links::read(folder, at)?
+                    && let Some(blob) = self.stat_blob(&target.digest)?
+                {
+                    return Ok(Some(Found { link, digest: target.digest, blob }));
+                }
+            }
+            // It may have moved on meanwhile, and what it named before may have been deleted.
+            before = Some(link.digest);
+        }
+        Ok(None)
+    }
+
+    /// Where a revision of the repository in `folder` leads.
+    fn resolve_revision(&self, folder: &Folder, digest: &Digest) -> Result<Option<Found>> {
+        let link = links::read(folder, layout::revision_link(digest))?;
+        let Some(link) = link else { return Ok(None) };
+        let blob = self.stat_blob(&link.digest)?;
+        Ok(blob.map(|blob| Found { link, digest: link.digest, blob }))
+    }
+
+    /// Makes `tag` name `digest`, at once, with the attributes `carried`.
+    fn move_tag(
+        &self,
+        folder: &Folder,
+        tag: &Tag,
+        digest: &Digest,
+        carried: &Carried,
+    ) -> Result<()> {
+        self.note_in_index(folder, tag, digest)?;
+        let at = layout::tag_link(tag);
+        links::write(self.scratch()?, folder.place(&at), digest, carried)
+    }
+
+    /// Notes that `tag` names, or is about to name, `digest`: docker-registry's collector goes by it.
+    fn note_in_index(&self, folder: &Folder, tag: &Tag, digest: &Digest) -> Result<()> {
+        let at = layout::tag_index_link(tag, digest);
+        if let Ok(Some(link)) = links::read(folder, &at)
+            && link.digest == *digest
+        {
+            return Ok(());
+        }
+        links::write(self.scratch()?, folder.place(&at), digest, &Carried::default())
+    }
+
+    /// Removes a tag, at once. `false` when it is not there.
+    fn remove_tag(&self, folder: &Folder, tag: &Tag) -> Result<bool> {
+        match self.scratch()?.remove(folder.place(&layout::tag(tag)))? {
+            Some(removed) => {
+                removed.delete();
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    /// Removes every tag that names `digest`.
+    fn remove_tags_of(&self, folder: &Folder, digest: &Digest) -> Result<()> {
+        let mut tags = tags(folder.open_folder(layout::TAGS)?)?;
+        while let Some((tag, _)) = tags.next()? {
+            match links::read(folder, layout::tag_link(&tag)) {
+                Ok(Some(link)) if link.digest == *digest => {
+                    self.remove_tag(folder, &tag)?;
+                }
+                // A damaged tag names nothing.
+                Ok(_) | Err(Error::LinkDamaged { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl LocalRepository {
+    fn manifest_unknown(&self, reference: &Reference) -> Error {
+        match reference {
+            Reference::Tag(tag) => Error::TagUnknown(self.name.clone(), tag.clone()),
+            Reference::Digest(digest) => Error::ManifestUnknown(self.name.clone(), *digest),
+        }
+    }
+
+    /// The repository's folder. Errors: the `…Unknown` of `reference`.
+    fn folder_with(&self, reference: &Reference) -> Result<Folder> {
+        let folder = self.store.open_repository(&self.name)?;
+        folder.ok_or_else(|| self.manifest_unknown(reference))
+    }
+
+    fn resolve(&self, folder: &Folder, reference: &Reference) -> Result<Found> {
+        let found = match reference {
+            Reference::Tag(tag) => self.store.resolve_tag(folder, tag)?,
+            Reference::Digest(digest) => self.store.resolve_revision(folder, digest)?,
+        };
+        found.ok_or_else(|| self.manifest_unknown(reference))
+    }
+
+    /// Links a revision. The wish `change` is for what the manifest is put as: of a tagged one only
+    /// the owner concerns the revision, and only when it is new.
+    fn link_revision(
+        &self,
+        folder: &Folder,
+        digest: &Digest,
+        tag: Option<&Tag>,
+        change: &AttributesChange,
+    ) -> Result<()> {
+        let at = layout::revision_link(digest);
+        let carried = match tag {
+            None => self.store.carried(folder, &at, change)?,
+            Some(_) => {
+                if let Ok(Some(link)) = links::read(folder, &at)
+                    && link.digest == *digest
+                {
+                    return Ok(());
+                }
+                let AttributesChange { uid, gid, .. } = *change;
+                Carried::default().but(&AttributesChange { uid, gid, ..Default::default() })
+            }
+        };
+        links::write(self.store.scratch()?, folder.place(&at), digest, &carried)
+    }
+
+    /// Gives the tag `from` the name `to`, which is taken by a tag that goes.
+    fn replace_tag(&self, folder: &Folder, from: &Tag, to: &Tag, found: &Found) -> Result<()> {
+        let carried = Carried::at(folder.place(&layout::tag_link(from)))?;
+        let carried = carried.ok_or_else(|| self.manifest_unknown(&from.clone().into()))?;
+        self.store.move_tag(folder, to, &found.link.digest, &carried)?;
+        self.store.remove_tag(folder, from).map(drop)
+    }
+
+    /// Makes the tags `one` and `other` change names.
+    fn exchange_tags(&self, folder: &Folder, one: &Tag, other: &Tag) -> Result<()> {
+        let digests = [one, other]
+            .map(|tag| self.resolve(folder, &tag.clone().into()).map(|found| found.link.digest));
+        let [mine, theirs] = digests;
+        self.store.note_in_index(folder, one, &theirs?)?;
+        self.store.note_in_index(folder, other, &mine?)?;
+        let (here, there) = (layout::tag_current(one), layout::tag_current(other));
+        match durable::exchange(folder.place(&here), folder.place(&there))? {
+            true => Ok(()),
+            false => Err(self.manifest_unknown(&one.clone().into())),
+        }
+    }
+}
+
+impl ManifestService for LocalRepository {
+    fn tags(&self) -> Result<Box<dyn Cursor<Tag>>> {
+        let folder = self.store.root.open_folder(self.at(layout::TAGS))?;
+        Ok(Box::new(tags(folder)?))
+    }
+
+    fn revisions(&self) -> Result<Box<dyn Cursor<Digest>>> {
+        let folder = self.store.open_repository(&self.name)?;
+        Ok(Box::new(self.store.digests(folder.as_ref(), layout::revisions)?))
+    }
+
+    fn stat(&self, reference: &Reference) -> Result<ManifestStat> {
+        let found = self.resolve(&self.folder_with(reference)?, reference)?;
+        Ok(ManifestStat {
+            digest: found.digest,
+            length: folder::length(&found.blob),
+            attributes: attributes(&found.link.stat),
+        })
+    }
+
+    fn get(&self, reference: &Reference) -> Result<Manifest> {
+        let found = self.resolve(&self.folder_with(reference)?, reference)?;
+        let bytes = self.store.read_manifest(&found.digest)?;
+        Manifest::parse(&bytes.ok_or_else(|| self.manifest_unknown(reference))?)
+    }
+
+    fn put(
+        &self,
+        manifest: &Manifest,
+        put_as: &PutAs,
+        change: &AttributesChange,
+    ) -> Result<Digest> {
+        self.store.scratch()?;
+        let tag = check_put(self, manifest, put_as, self.store.reference_check)?;
+        let digest = *manifest.digest();
+        let folder = self.store.open_repository_for_content(&self.name)?;
+        // 1. The content.
+        self.store.write_blob(&digest, manifest.bytes())?;
+        // 2. What gives it to this repository.
+        self.link_revision(&folder, &digest, tag.as_ref(), change)?;
+        // 3. The name that a person sees, last.
+        if let Some(tag) = tag {
+            let carried = self.store.carried(&folder, &layout::tag_link(&tag), change)?;
+            self.store.move_tag(&folder, &tag, &digest, &carried)?;
+        }
+        Ok(digest)
+    }
+
+    fn tag(&self, digest: &Digest, tag: &Tag, change: &AttributesChange) -> Result<()> {
+        self.store.scratch()?;
+        let reference = Reference::Digest(*digest);
+        let folder = self.folder_with(&reference)?;
+        self.resolve(&folder, &reference)?;
+        let carried = self.store.carried(&folder, &layout::tag_link(tag), change)?;
+        self.store.move_tag(&folder, tag, digest, &carried)
+    }
+
+    fn retag(&self, from: &Tag, to: &Tag, retag: Retag) -> Result<()> {
+        self.store.scratch()?;
+        let reference = Reference::Tag(from.clone());
+        let folder = self.folder_with(&reference)?;
+        let found = self.resolve(&folder, &reference)?;
+        if from == to {
+            return Ok(());
+        }
+        if retag == Retag::Exchange {
+            return self.exchange_tags(&folder, from, to);
+        }
+        // A new name takes the tag's whole folder along, at once.
+        let (here, there) = (layout::tag(from), layout::tag(to));
+        if durable::move_new(folder.place(&here), folder.place(&there))? {
+            return Ok(());
+        }
+        // What lies there may lead to nothing: then it is no tag that could stay.
+        if retag == Retag::KeepExisting && self.store.resolve_tag(&folder, to)?.is_some() {
+            return Err(Error::Exists(format!("tag {to}")));
+        }
+        self.replace_tag(&folder, from, to, &found)
+    }
+
+    fn delete(&self, reference: &Reference) -> Result<()> {
+        self.store.scratch()?;
+        let folder = self.folder_with(reference)?;
+        let removed = match reference {
+            Reference::Tag(tag) => self.store.remove_tag(&folder, tag)?,
+            Reference::Digest(digest) => {
+                let at = layout::revision_link(digest);
+                if folder.stat(&at)?.is_some() {
+                    self.store.remove_tags_of(&folder, digest)?;
+                }
+                links::remove(&folder, &at)?
+            }
+        };
+        if removed { Ok(()) } else { Err(self.manifest_unknown(reference)) }
+    }
+}

@@ -1,0 +1,249 @@
+//! A repository: what it links of the content that all share.
+
+use crate::model::{
+    Algorithm, AttributesChange, Digest, Error, RepositoryName, Result, Tag, UploadId, UploadName,
+};
+use crate::registry::{
+    AttributeService, Cursor, Layer, LayerService, LayerStat, LayerUpload, ManifestService,
+    Repository, UploadStat,
+};
+use crate::store::{
+    Store,
+    attributes::{self, Carried, attributes},
+    directory::{Listing, Reading},
+    folder::{self, Folder},
+    layout,
+    links::{self, Link},
+    upload::LocalUpload,
+};
+use rustix::fs::OFlags;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// A repository by its name; nothing need be there.
+pub(super) struct LocalRepository {
+    pub(super) store: Arc<Store>,
+    pub(super) name: RepositoryName,
+}
+
+impl Repository for LocalRepository {
+    fn name(&self) -> &RepositoryName {
+        &self.name
+    }
+
+    fn manifests(&self) -> &dyn ManifestService {
+        self
+    }
+
+    fn layers(&self) -> &dyn LayerService {
+        self
+    }
+
+    fn attributes(&self) -> &dyn AttributeService {
+        self
+    }
+}
+
+impl LocalRepository {
+    /// A path in the repository's folder, relative to the store.
+    pub(super) fn at(&self, inner: impl AsRef<Path>) -> PathBuf {
+        layout::repository(&self.name).join(inner)
+    }
+
+    fn layer_unknown(&self, digest: &Digest) -> Error {
+        Error::LayerUnknown(self.name.clone(), *digest)
+    }
+
+    /// The link that gives this repository the layer. Errors: `LayerUnknown`.
+    fn layer_link(&self, digest: &Digest) -> Result<Link> {
+        let link = links::read(&self.store.root, self.at(layout::layer_link(digest)))?;
+        link.ok_or_else(|| self.layer_unknown(digest))
+    }
+}
+
+/// How the entries of a folder of links are read: as digests that lead to content.
+pub(super) fn live_digests(store: &Arc<Store>, algorithm: Algorithm) -> Reading<Digest> {
+    let store = Arc::clone(store);
+    Box::new(move |folder, entry| {
+        let Some(digest) = layout::parse_digest(algorithm, &entry.name) else { return Ok(None) };
+        Ok(store.is_live(folder, &layout::link_in(&digest), &digest)?.then_some(digest))
+    })
+}
+
+impl Store {
+    /// The layers that the repository in `folder` links.
+    pub(super) fn layers(self: &Arc<Self>, folder: Option<&Folder>) -> Result<Listing<Digest>> {
+        self.digests(folder, layout::layers)
+    }
+
+    /// The digests in a repository's folders of links, one for each algorithm.
+    pub(super) fn digests(
+        self: &Arc<Self>,
+        repository: Option<&Folder>,
+        links: fn(Algorithm) -> PathBuf,
+    ) -> Result<Listing<Digest>> {
+        let mut folders = Vec::with_capacity(Algorithm::ALL.len());
+        for algorithm in Algorithm::ALL {
+            let folder = match repository {
+                Some(repository) => repository.open_folder(links(algorithm))?,
+                None => None,
+            };
+            folders.push((folder, live_digests(self, algorithm)));
+        }
+        Listing::new(folders)
+    }
+
+    /// Links `canonical` as the layer `digest` in `repository`, under both names when they differ.
+    /// What `change` leaves open stays, or gets its default.
+    fn link_layer(
+        &self,
+        repository: &Folder,
+        digest: &Digest,
+        canonical: &Digest,
+        change: &AttributesChange,
+    ) -> Result<()> {
+        let names = [canonical, digest];
+        let count = if canonical == digest { 1 } else { 2 };
+        for name in &names[..count] {
+            let at = layout::layer_link(name);
+            let place = repository.place(&at);
+            let there = match links::read(repository, &at) {
+                Ok(link) => link.is_some_and(|link| link.digest == *canonical),
+                Err(Error::LinkDamaged { .. }) => false,
+                Err(error) => return Err(error),
+            };
+            match repository.open_file(&at, OFlags::RDONLY)?.filter(|_| there) {
+                Some(file) => attributes::change(&file, change, &place.path())?,
+                None => {
+                    let carried = Carried::default().but(change);
+                    links::write(self.scratch()?, place, canonical, &carried)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a repository that has something a person would miss. Errors: `NotEmpty`.
+    ///
+    /// What leads nowhere does not count: nobody sees it, so nobody could remove it.
+    pub(super) fn check_empty(
+        self: &Arc<Self>,
+        folder: &Folder,
+        name: &RepositoryName,
+    ) -> Result<()> {
+        let children = folder.open_folder(".")?;
+        let mut children = Listing::new(vec![(
+            children,
+            Box::new(|_, entry| {
+                Ok(layout::parse_component(&entry.name).filter(|_| entry.is_folder))
+            }),
+        )])?;
+        let has_something = children.next()?.is_some()
+            || self.layers(Some(folder))?.next()?.is_some()
+            || self.has_live_tag(folder)?
+            || !self.scan_uploads(folder)?.is_empty();
+        if has_something { Err(Error::NotEmpty(name.clone())) } else { Ok(()) }
+    }
+
+    /// Whether a tag in the repository leads to a manifest.
+    fn has_live_tag(&self, folder: &Folder) -> Result<bool> {
+        let mut tags = tags(folder.open_folder(layout::TAGS)?)?;
+        while let Some((tag, _)) = tags.next()? {
+            match self.resolve_tag(folder, &tag) {
+                Ok(None) => {}
+                Ok(Some(_)) | Err(Error::LinkDamaged { .. }) => return Ok(true),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// The tags in a folder of tags.
+pub(super) fn tags(folder: Option<Folder>) -> Result<Listing<Tag>> {
+    Listing::new(vec![(
+        folder,
+        Box::new(|_, entry| Ok(layout::parse_tag(&entry.name).filter(|_| entry.is_folder))),
+    )])
+}
+
+impl LayerService for LocalRepository {
+    fn digests(&self) -> Result<Box<dyn Cursor<Digest>>> {
+        let folder = self.store.open_repository(&self.name)?;
+        Ok(Box::new(self.store.layers(folder.as_ref())?))
+    }
+
+    fn stat(&self, digest: &Digest) -> Result<LayerStat> {
+        let link = self.layer_link(digest)?;
+        let blob = self.store.stat_blob(&link.digest)?;
+        let blob = blob.ok_or_else(|| self.layer_unknown(digest))?;
+        Ok(LayerStat {
+            canonical: link.digest,
+            length: folder::length(&blob),
+            attributes: attributes(&link.stat),
+        })
+    }
+
+    fn fetch(&self, digest: &Digest) -> Result<Arc<dyn Layer>> {
+        let link = self.layer_link(digest)?;
+        let layer = self.store.open_blob(&link.digest)?;
+        Ok(Arc::new(layer.ok_or_else(|| self.layer_unknown(digest))?))
+    }
+
+    fn mount(
+        &self,
+        digest: &Digest,
+        from: &RepositoryName,
+        change: &AttributesChange,
+    ) -> Result<()> {
+        self.store.scratch()?;
+        let from = Self { store: Arc::clone(&self.store), name: from.clone() };
+        let canonical = LayerService::stat(&from, digest)?.canonical;
+        let repository = self.store.open_repository_for_content(&self.name)?;
+        self.store.link_layer(&repository, digest, &canonical, change)
+    }
+
+    fn delete(&self, digest: &Digest) -> Result<()> {
+        self.store.scratch()?;
+        let at = self.at(layout::layer_link(digest));
+        match links::remove(&self.store.root, &at)? {
+            true => Ok(()),
+            false => Err(self.layer_unknown(digest)),
+        }
+    }
+
+    fn upload(&self, name: &UploadName, change: &AttributesChange) -> Result<Arc<dyn LayerUpload>> {
+        let repository = self.store.open_repository_for_content(&self.name)?;
+        Ok(Arc::new(LocalUpload::begin(self, repository, name, change)?))
+    }
+
+    fn resume(&self, id: &UploadId) -> Result<Arc<dyn LayerUpload>> {
+        self.store.scratch()?;
+        let repository = self.store.open_repository(&self.name)?;
+        let repository = repository.ok_or(Error::UploadUnknown(*id))?;
+        Ok(Arc::new(LocalUpload::resume(self, repository, *id)?))
+    }
+
+    fn uploads(&self) -> Result<Vec<UploadStat>> {
+        match self.store.open_repository(&self.name)? {
+            Some(repository) => self.store.scan_uploads(&repository),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn stat_upload(&self, id: &UploadId) -> Result<UploadStat> {
+        let repository = self.store.open_repository(&self.name)?;
+        let repository = repository.ok_or(Error::UploadUnknown(*id))?;
+        let upload = self.store.stat_upload(&repository, *id)?;
+        upload.ok_or(Error::UploadUnknown(*id))
+    }
+
+    fn find_upload(&self, name: &UploadName) -> Result<Option<UploadId>> {
+        match self.store.open_repository(&self.name)? {
+            Some(repository) => self.store.find_upload(&repository, name),
+            None => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The uploads of a repository as they lie on disk: made whole, read, listed.
+//!
+//! An upload is a folder with `startedat` and `data`. One without is what a cancelled or finished
+//! upload left behind: it is not there for anybody, and swept after a while.
+
+use crate::model::{AttributesChange, Error, Result, UploadId, UploadName};
+use crate::registry::UploadStat;
+use crate::store::{
+    Store,
+    attributes::{self, Carried, attributes},
+    folder::{self, Folder},
+    layout,
+};
+use rustix::{
+    fs::{FlockOperation, OFlags},
+    io::Errno,
+};
+use std::{
+    fs::File,
+    io::Write as _,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// More than any `startedat` file has.
+const STARTED_AT_BYTES_MAX: u64 = 64;
+/// More than any `name` file has: an area and two file names.
+const NAME_BYTES_MAX: u64 = 1024;
+
+/// What does not change while an upload lasts, and its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) name: Option<UploadName>,
+    /// In whole seconds, as the registry writes it.
+    pub(super) started_at: SystemTime,
+    /// The same as precisely as the system keeps it, to tell which of two is younger.
+    pub(super) begun_at: SystemTime,
+}
+
+/// Makes an upload; gives its data file, locked for us.
+pub(super) fn make(
+    store: &Store,
+    repository: &Folder,
+    id: UploadId,
+    name: &UploadName,
+    change: &AttributesChange,
+) -> Result<(File, Known)> {
+    let now = SystemTime::now();
+    let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let started_at = UNIX_EPOCH + Duration::from_secs(seconds);
+    let at = layout::upload(id);
+    let place = repository.place(&at);
+    // Made whole elsewhere: nobody sees an upload without its parts, or one that nobody has locked.
+    let draft = store.scratch()?.draft_folder()?;
+    let write = |name: &str, bytes: &[u8]| {
+        let mut file = draft.create_file(name)?;
+        file.write_all(bytes).map_err(Error::io("write", place.path().join(name)))?;
+        Ok::<_, Error>(file)
+    };
+    let started = humantime::format_rfc3339_seconds(started_at).to_string();
+    let started = write(layout::STARTED_AT, started.as_bytes())?;
+    // Finer than the clock by which the system would set it: it tells which upload is younger.
+    let time = AttributesChange { modified_at: Some(now), ..AttributesChange::default() };
+    attributes::change(&started, &time, &place.path())?;
+    write(layout::NAME, &name.to_bytes())?;
+    let data = draft.create_file(layout::DATA)?;
+    Carried::default().but(change).put_on(&data, &place.path())?;
+    lock(&data, id)?;
+    draft.publish(place)?;
+    Ok((data, Known { name: Some(name.clone()), started_at, begun_at: now }))
+}
+
+/// Takes the lock that a writer holds. Errors: `UploadBusy`.
+pub(super) fn lock(data: &File, id: UploadId) -> Result<()> {
+    let operation = FlockOperation::NonBlockingLockExclusive;
+    rustix::fs::flock(data, operation).map_err(|errno| match errno {
+        Errno::WOULDBLOCK => Error::UploadBusy(id),
+        other => Error::io("lock", layout::upload_file(id, layout::DATA))(other),
+    })
+}
+
+/// Opens an upload to go on with it; its data file is locked for us. Errors: `UploadBusy`.
+pub(super) fn open(repository: &Folder, id: UploadId) -> Result<Option<(File, Known)>> {
+    let at = layout::upload_file(id, layout::DATA);
+    let Some(known) = read_known(repository, id)? else { return Ok(None) };
+    let Some(data) = repository.open_file(&at, OFlags::RDWR)? else { return Ok(None) };
+    let stat = attributes::stat(&data, || repository.path_of(&at))?;
+    if !folder::is_file(&stat) {
+        return Ok(None);
+    }
+    lock(&data, id)?;
+    // Who had it locked before may have finished or cancelled it.
+    Ok(is_still(repository, id, &data)?.then_some((data, known)))
+}
+
+/// Whether `data` is the data file of the upload `id`.
+pub(super) fn is_still(repository: &Folder, id: UploadId, data: &File) -> Result<bool> {
+    let at = layout::upload_file(id, layout::DATA);
+    let open = attributes::stat(data, || repository.path_of(&at))?;
+    let there = repository.stat(&at)?;
+    Ok(there.is_some_and(|there| folder::identity(&there) == folder::identity(&open)))
+}
+
+/// What is known of an upload; `None` when it has no readable `startedat`, or no data any more.
+pub(super) fn read_known(repository: &Folder, id: UploadId) -> Result<Option<Known>> {
+    let started = layout::upload_file(id, layout::STARTED_AT);
+    let (Some(text), Some(stat)) =
+        (repository.read(&started, STARTED_AT_BYTES_MAX)?, repository.stat(&started)?)
+    else {
+        return Ok(None);
+    };
+    let started_at = std::str::from_utf8(&text).ok().and_then(|text| {
+        // docker-registry writes the same form.
+        humantime::parse_rfc3339(text).ok()
+    });
+    let Some(started_at) = started_at else { return Ok(None) };
+    if !repository.stat(layout::upload_file(id, layout::DATA))?.is_some_and(|s| folder::is_file(&s))
+    {
+        return Ok(None);
+    }
+    // Another program's upload has no name, and a damaged name is none.
+    let name = repository.read(layout::upload_file(id, layout::NAME), NAME_BYTES_MAX)?;
+    let name = name.and_then(|bytes| UploadName::from_bytes(&bytes).ok());
+    Ok(Some(Known { name, started_at, begun_at: attributes(&stat).modified_at }))
+}
+
+/// What `stat` tells of an upload that is known; `None` when it has no data any more.
+pub(super) fn stat_known(
+    repository: &Folder,
+    id: UploadId,
+    known: Known,
+) -> Result<Option<UploadStat>> {
+    let stat = repository.stat(layout::upload_file(id, layout::DATA))?;
+    Ok(stat.filter(folder::is_file).map(|stat| UploadStat {
+        uuid: id,
+        name: known.name,
+        started_at: known.started_at,
+        length: folder::length(&stat),
+        attributes: attributes(&stat),
+    }))
+}
+
+impl Store {
+    /// What is known of an upload of the repository in `folder`.
+    pub(super) fn stat_upload(&self, folder: &Folder, id: UploadId) -> Result<Option<UploadStat>> {
+        match read_known(folder, id)? {
+            Some(known) => stat_known(folder, id, known),
+            None => Ok(None),
+        }
+    }
+
+    /// Every upload of the repository in `folder`.
+    pub(super) fn scan_uploads(&self, folder: &Folder) -> Result<Vec<UploadStat>> {
+        let mut uploads = Vec::new();
+        for (id, known) in self.upload_indexes.all(self, folder)? {
+            uploads.extend(stat_known(folder, id, known)?);
+        }
+        Ok(uploads)
+    }
+
+    /// The youngest upload of the repository in `folder` that is called `name`.
+    pub(super) fn find_upload(
+        &self,
+        folder: &Folder,
+        name: &UploadName,
+    ) -> Result<Option<UploadId>> {
+        self.upload_indexes.find(self, folder, name)
+    }
+}
