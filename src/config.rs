@@ -21,6 +21,8 @@ pub const READ_AHEAD_KIB: u32 = 1024;
 pub const READY_WAIT: Duration = Duration::from_secs(20);
 /// How long the end of a mount is waited for: who has files open keeps it alive.
 pub const UNMOUNT_WAIT: Duration = Duration::from_secs(10);
+/// How often, while waiting, the daemon looks whether any file is still open.
+pub const UNMOUNT_PAUSE: Duration = Duration::from_millis(50);
 /// Files that a daemon makes are for its user to write and for all to read.
 pub const DAEMON_UMASK: u32 = 0o022;
 

@@ -21,6 +21,7 @@ mod repositories;
 #[path = "conformance/uploads.rs"]
 mod uploads;
 
+use regfs::store::{LocalRegistry, StoreOptions};
 use regfs::{
     cache::{CacheLimits, CachedRegistry},
     registry::{ReferenceCheck, Registry, memory::MemoryRegistry},
@@ -170,9 +171,13 @@ macro_rules! suite {
 bodies! {
     memory => |check, _| Arc::new(MemoryRegistry::new(check));
     cached_memory => |check, _| cached(Arc::new(MemoryRegistry::new(check)));
-    // JOIN LOCAL HERE, with `use regfs::store::{LocalRegistry, StoreOptions};` above:
-    // local => |reference_check, folder| Arc::new(LocalRegistry::open(folder, &StoreOptions { reference_check, read_only: false }).unwrap());
-    // cached_local => |reference_check, folder| cached(Arc::new(LocalRegistry::open(folder, &StoreOptions { reference_check, read_only: false }).unwrap()));
+    local => |check, folder| local(check, folder);
+    cached_local => |check, folder| cached(local(check, folder));
+}
+
+fn local(reference_check: ReferenceCheck, folder: &Path) -> Arc<dyn Registry> {
+    let options = StoreOptions { reference_check, read_only: false };
+    Arc::new(LocalRegistry::open(folder, &options).unwrap())
 }
 
 fn cached(inner: Arc<dyn Registry>) -> Arc<dyn Registry> {

@@ -6,15 +6,15 @@
 
 mod background;
 mod logging;
-mod stub;
 
 pub(crate) use background::wait_for_end;
 
 use crate::cache::{CacheLimits, CachedRegistry};
 use crate::config::{self, ConfigError, MountConfig};
 use crate::fs::mount::{self, MountSettings, Unmounter};
-use crate::fs::{FsOptions, RegistryFs};
+use crate::fs::{FsOptions, Metric, MetricSource, RegistryFs};
 use crate::registry::ReferenceCheck;
+use crate::store::{LocalRegistry, StoreOptions};
 use anyhow::{Context, Result, bail};
 use background::{Child, Refused, Side};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -34,7 +34,6 @@ use std::{
     thread,
     time::Instant,
 };
-use stub::{LocalRegistry, StoreOptions};
 
 /// What ends a program on request. Without a handler each of them would leave a dead mount.
 const ENDING_SIGNALS: [i32; 4] = [SIGTERM, SIGINT, SIGHUP, SIGQUIT];
@@ -99,7 +98,8 @@ fn serve(config: &MountConfig, announce: impl FnOnce() -> Result<()>) -> Result<
         threads: config.threads,
         read_ahead_kib: config::READ_AHEAD_KIB,
     };
-    let mount = mount::mount(compose(config, &settings)?, &settings)?;
+    let fs = compose(config, &settings)?;
+    let mount = mount::mount(Arc::clone(&fs), &settings)?;
     let unmounter = mount.unmounter();
     let session = move || {
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| mount.run()));
@@ -110,13 +110,13 @@ fn serve(config: &MountConfig, announce: impl FnOnce() -> Result<()>) -> Result<
     log::info!("mounted {} at {}", config.store.display(), settings.mountpoint.display());
 
     if let Err(error) = announce() {
-        unmount(&unmounter, &events);
+        unmount(&unmounter, &fs, &events);
         return Err(error);
     }
     match events.recv() {
         Ok(Event::Signal(name)) => {
             log::info!("{name}: unmounting");
-            unmount(&unmounter, &events);
+            unmount(&unmounter, &fs, &events);
             Ok(())
         }
         Ok(Event::Ended(Ok(()))) => {
@@ -143,8 +143,8 @@ fn compose(config: &MountConfig, settings: &MountSettings) -> Result<Arc<Registr
     let reference_check =
         if options.relaxed { ReferenceCheck::Relaxed } else { ReferenceCheck::Strict };
     let store_options = StoreOptions { reference_check, read_only: options.read_only() };
-    let store = LocalRegistry::open(&config.store, &store_options)?;
-    let registry = CachedRegistry::new(Arc::new(store), CacheLimits::default());
+    let store = Arc::new(LocalRegistry::open(&config.store, &store_options)?);
+    let registry = Arc::new(CachedRegistry::new(store.clone(), CacheLimits::default()));
     let shown = FsOptions {
         uid: options.uid,
         gid: options.gid,
@@ -153,9 +153,31 @@ fn compose(config: &MountConfig, settings: &MountSettings) -> Result<Arc<Registr
         source: config.store.to_string_lossy().into_owned(),
         mountpoint: settings.mountpoint.clone(),
         options: options.summary(),
-        ..FsOptions::default()
+        metrics: vec![store_metrics(store), cache_metrics(Arc::clone(&registry))],
     };
-    Ok(Arc::new(RegistryFs::new(Arc::new(registry), shown)))
+    Ok(Arc::new(RegistryFs::new(registry, shown)))
+}
+
+fn store_metrics(store: Arc<LocalRegistry>) -> MetricSource {
+    let name = "regfs_store_hashed_bytes_total";
+    let help = "Bytes of uploads hashed; what a kept state covers is not hashed again.";
+    Box::new(move || {
+        vec![Metric { name, help, is_counter: true, value: store.counters().bytes_hashed() }]
+    })
+}
+
+fn cache_metrics(cache: Arc<CachedRegistry>) -> MetricSource {
+    Box::new(move || {
+        let now = cache.counters();
+        let metric = |name, help, is_counter, value| Metric { name, help, is_counter, value };
+        vec![
+            metric("regfs_cache_hits_total", "Answers from the cache.", true, now.hits),
+            metric("regfs_cache_misses_total", "Answers from the store.", true, now.misses),
+            metric("regfs_cache_evictions_total", "Entries pushed out.", true, now.evictions),
+            metric("regfs_cache_bytes", "Bytes of manifests in the cache.", false, now.bytes),
+            metric("regfs_cache_open_files", "Blobs kept open.", false, now.open_files),
+        ]
+    })
 }
 
 /// What the daemon waits for.
@@ -180,9 +202,9 @@ fn watch_signals(sender: Sender<Event>) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes the mount away and waits for those who still use it, but not forever, and no longer than
-/// until a second signal.
-fn unmount(unmounter: &Unmounter, events: &Receiver<Event>) {
+/// Takes the mount away and waits for those who have files open, but not forever, and no longer than
+/// until a second signal. Who merely stands in a folder of the mount is not waited for.
+fn unmount(unmounter: &Unmounter, fs: &RegistryFs, events: &Receiver<Event>) {
     if let Err(error) = notify(NotifyState::Stopping) {
         log::debug!("{error:#}");
     }
@@ -190,12 +212,20 @@ fn unmount(unmounter: &Unmounter, events: &Receiver<Event>) {
         log::error!("{error}");
     }
     let deadline = Instant::now() + config::UNMOUNT_WAIT;
-    match events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-        Ok(Event::Ended(Ok(()))) => log::info!("unmounted"),
-        Ok(Event::Ended(Err(error))) => log::error!("the session ended: {error}"),
-        Ok(Event::Signal(name)) => log::warn!("{name} again: files that are open are cut off"),
-        Err(RecvTimeoutError::Timeout) => log::warn!("files that are still open are cut off"),
-        Err(RecvTimeoutError::Disconnected) => {}
+    loop {
+        match events.recv_timeout(config::UNMOUNT_PAUSE) {
+            Ok(Event::Ended(Ok(()))) => return log::info!("unmounted"),
+            Ok(Event::Ended(Err(error))) => return log::error!("the session ended: {error}"),
+            Ok(Event::Signal(name)) => {
+                return log::warn!("{name} again: files that are open are cut off");
+            }
+            Err(RecvTimeoutError::Timeout) if fs.open_count() == 0 => return,
+            Err(RecvTimeoutError::Timeout) if Instant::now() < deadline => {}
+            Err(RecvTimeoutError::Timeout) => {
+                return log::warn!("files that are still open are cut off");
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
     }
 }
 
