@@ -1,1 +1,185 @@
-//! To come.
+//! The mount: every operation of a file system, on plain values, over the interfaces of a registry.
+//!
+//! [`RegistryFs`] can be called without a kernel. `fuse/` decodes requests for it and encodes its
+//! answers, `mount.rs` mounts; they are the only files that know fuser. Numbers of errors are chosen
+//! in `errno.rs`.
+
+pub mod errno;
+pub mod fault;
+pub mod node;
+
+mod attr;
+mod backing;
+mod control;
+mod counters;
+mod entries;
+mod folders;
+mod fuse;
+mod fusermount;
+mod handles;
+mod inodes;
+mod lanes;
+mod layer_writer;
+mod listing;
+mod lookup;
+mod manifest_writer;
+pub mod mount;
+pub mod mountinfo;
+mod open;
+mod refusals;
+mod rename;
+mod transfer;
+mod xattr;
+
+pub use attr::{Entry, FileStat};
+pub use control::{Metric, MetricSource};
+pub use inodes::Ino;
+pub use open::OpenMode;
+pub use rename::RenameMode;
+
+#[cfg(test)]
+mod tests;
+
+use crate::fs::counters::{Counters, Operation};
+use crate::fs::fault::{Fault, Result};
+use crate::fs::handles::{Handles, Uploads, Writers};
+use crate::fs::inodes::{Inodes, Known};
+use crate::fs::node::Node;
+use crate::fs::refusals::Refusals;
+use crate::model::{Area, AttributesChange, RepositoryName};
+use crate::registry::{Registry, Repository};
+use parking_lot::Mutex;
+use std::{collections::HashSet, ffi::OsString, path::PathBuf, sync::Arc, time::SystemTime};
+
+/// How a registry is shown.
+#[derive(Default)]
+pub struct FsOptions {
+    /// Shown as the owner of everything, in place of the owner that is kept.
+    pub uid: Option<u32>,
+    /// Shown as the group of everything, in place of the group that is kept.
+    pub gid: Option<u32>,
+    /// Permission bits that are never shown.
+    pub umask: Option<u32>,
+    /// Whether files that a user creates are given to that user; only root can.
+    pub gives_files_away: bool,
+    /// What is mounted, as `regfs status` shows it.
+    pub source: String,
+    /// Where it is mounted, as `regfs status` shows it.
+    pub mountpoint: PathBuf,
+    /// The options it was mounted with, as `regfs status` shows them.
+    pub options: String,
+    /// Counters of other parts, for `.regfs/metrics`.
+    pub metrics: Vec<MetricSource>,
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Caller {
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+    /// The process.
+    pub pid: u32,
+}
+
+/// A registry as a file system.
+pub struct RegistryFs {
+    registry: Arc<dyn Registry>,
+    options: FsOptions,
+    inodes: Inodes,
+    handles: Handles,
+    writers: Writers,
+    uploads: Uploads,
+    /// Staging folders that were made since the mount began. They have no place in a store; the
+    /// uploads in them name them.
+    staging: Mutex<HashSet<(RepositoryName, Area, OsString)>>,
+    refusals: Refusals,
+    counters: Counters,
+    started_at: SystemTime,
+}
+
+impl RegistryFs {
+    /// A file system over `registry`.
+    pub fn new(registry: Arc<dyn Registry>, options: FsOptions) -> Self {
+        Self {
+            registry,
+            options,
+            inodes: Inodes::default(),
+            handles: Handles::default(),
+            writers: Writers::default(),
+            uploads: Uploads::default(),
+            staging: Mutex::default(),
+            refusals: Refusals::default(),
+            counters: Counters::default(),
+            started_at: SystemTime::now(),
+        }
+    }
+
+    /// An operation is asked for.
+    fn began(&self, operation: Operation) {
+        self.counters.began(operation);
+    }
+
+    /// How many files and folders are open.
+    pub fn open_count(&self) -> usize {
+        self.handles.count()
+    }
+
+    /// What `ino` stands for.
+    fn known(&self, ino: Ino) -> Result<Known> {
+        self.inodes.get(ino).ok_or(Fault::NoEntry)
+    }
+
+    /// The node that `ino` stands for, when its name is still there.
+    fn node(&self, ino: Ino) -> Result<Arc<Node>> {
+        let known = self.known(ino)?;
+        if known.detached { Err(Fault::Stale) } else { Ok(known.node) }
+    }
+
+    fn repository(&self, name: &RepositoryName) -> Arc<dyn Repository> {
+        self.registry.repository(name)
+    }
+
+    /// The attributes with which `caller` creates a file or folder.
+    fn creation(&self, caller: &Caller, permissions: u32) -> AttributesChange {
+        let given = self.options.gives_files_away;
+        AttributesChange {
+            permissions: Some(permissions & 0o7777),
+            uid: (given && self.options.uid.is_none()).then_some(caller.uid),
+            gid: (given && self.options.gid.is_none()).then_some(caller.gid),
+            ..AttributesChange::default()
+        }
+    }
+
+    /// Chooses the number for a fault, and keeps its line for `.regfs/errors`. `name` is what was
+    /// asked for in the folder `ino`, or empty for `ino` itself.
+    fn refuse(
+        &self, operation: Operation, caller: &Caller, place: (Ino, &std::ffi::OsStr), fault: &Fault,
+    ) -> i32 {
+        let path = || {
+            let (ino, name) = place;
+            let known = self.inodes.get(ino);
+            let folder = known.map_or_else(|| format!("inode {}", ino.0), |it| self.path(&it.node));
+            match (folder.is_empty(), name.is_empty()) {
+                (true, _) => name.to_string_lossy().into_owned(),
+                (false, true) => folder,
+                (false, false) => format!("{folder}/{}", name.to_string_lossy()),
+            }
+        };
+        self.counters.failed(operation);
+        self.refusals.note(operation.name(), caller.pid, path, fault)
+    }
+
+    /// The path of a node below the mount point, for people.
+    fn path(&self, node: &Node) -> String {
+        let Node::Upload(name, uuid) = node else { return node.path() };
+        let stat = match self.uploads.get(uuid) {
+            Some(upload) => upload.stat(),
+            None => self.repository(name).layers().stat_upload(uuid),
+        };
+        let Some(upload_name) = stat.ok().and_then(|stat| stat.name) else { return node.path() };
+        let repository = Node::Repository(name.clone()).path();
+        format!("{repository}/{}", String::from_utf8_lossy(&upload_name.to_bytes()))
+    }
+}

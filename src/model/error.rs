@@ -100,9 +100,9 @@ pub enum Error {
     /// A published layer was to be changed.
     #[error("layer {0} is published and cannot change")]
     LayerImmutable(Digest),
-    /// A layer that is still being written was to be read.
-    #[error("layer {0} is still being written")]
-    LayerBusy(Digest),
+    /// A layer or tag that is still being written for the first time was to be read.
+    #[error("{0} is still being written")]
+    Busy(String),
     /// Somebody else writes this upload.
     #[error("upload {0} is being written by another process")]
     UploadBusy(UploadId),
@@ -166,8 +166,7 @@ impl Error {
 
     /// For `map_err`: the system's refusal, with what was being done to what.
     pub fn io<E: Into<io::Error>>(
-        doing: &'static str,
-        path: impl Into<PathBuf>,
+        doing: &'static str, path: impl Into<PathBuf>,
     ) -> impl FnOnce(E) -> Self {
         let path = path.into();
         move |source| Self::Io { doing, path, source: source.into() }

@@ -20,7 +20,7 @@ pub struct Component(Box<str>);
 
 /// The name of a repository: components with slashes between, at most 255 bytes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RepositoryName(Box<str>);
+pub struct RepositoryName(std::sync::Arc<str>);
 
 /// A movable name for a manifest: `[A-Za-z0-9_][A-Za-z0-9._-]{0,127}`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -58,10 +58,7 @@ pub trait LayerService: Send + Sync {
     /// Links the layer `digest` of the repository `from` here as well, without copying content.
     /// What `attributes` leaves open stays or gets its default. Errors: `LayerUnknown`.
     fn mount(
-        &self,
-        digest: &Digest,
-        from: &RepositoryName,
-        attributes: &AttributesChange,
+        &self, digest: &Digest, from: &RepositoryName, attributes: &AttributesChange,
     ) -> Result<()>;
 
     /// Unlinks a layer from this repository; content that nobody links stays until collected.
@@ -70,9 +67,7 @@ pub trait LayerService: Send + Sync {
 
     /// Begins an upload. The name need not be unique; `find_upload` finds the youngest.
     fn upload(
-        &self,
-        name: &UploadName,
-        attributes: &AttributesChange,
+        &self, name: &UploadName, attributes: &AttributesChange,
     ) -> Result<Arc<dyn LayerUpload>>;
 
     /// Takes up an upload begun earlier, perhaps by another process that has ended. Errors:

@@ -64,10 +64,7 @@ pub trait ManifestService: Send + Sync {
     /// stays as the tag had it. Gives back the digest. Errors: `ReferencesUnknown`,
     /// `ManifestMisplaced`, `ManifestUntagged`, `SignatureRejected`, `SignatureMissing`.
     fn put(
-        &self,
-        manifest: &Manifest,
-        put_as: &PutAs,
-        attributes: &AttributesChange,
+        &self, manifest: &Manifest, put_as: &PutAs, attributes: &AttributesChange,
     ) -> Result<Digest>;
 
     /// Makes `tag` name the manifest `digest`, which is here already, at once. Errors:

@@ -23,7 +23,7 @@ pub use layers::{Layer, LayerService, LayerStat, LayerUpload, UploadStat};
 pub use manifests::{ManifestService, ManifestStat, PutAs, Retag};
 pub use references::{ReferenceCheck, check_put};
 
-use crate::model::{Attributes, Component, RepositoryName, Result};
+use crate::model::{Attributes, AttributesChange, Component, RepositoryName, Result};
 use std::sync::Arc;
 
 /// A registry: repositories by name.
@@ -52,6 +52,12 @@ pub trait Registry: Send + Sync {
     /// replaced. Errors: `RepositoryUnknown`, `NotEmpty` for `to`, `Unsupported` when one lies
     /// within the other.
     fn rename(&self, from: &RepositoryName, to: &RepositoryName) -> Result<()>;
+
+    /// Changes attributes of the root's folder.
+    fn change(&self, change: &AttributesChange) -> Result<()>;
+
+    /// Makes everything that was published before, names included, survive a power cut.
+    fn sync(&self) -> Result<()>;
 
     /// How much room there is.
     fn capacity(&self) -> Result<Capacity>;

@@ -21,10 +21,7 @@ pub enum ReferenceCheck {
 /// Errors: `SignatureMissing`, `SignatureRejected`, `ManifestMisplaced`, `ManifestUntagged`,
 /// `ReferencesUnknown`.
 pub fn check_put(
-    repository: &dyn Repository,
-    manifest: &Manifest,
-    put_as: &PutAs,
-    check: ReferenceCheck,
+    repository: &dyn Repository, manifest: &Manifest, put_as: &PutAs, check: ReferenceCheck,
 ) -> Result<Option<Tag>> {
     let tag = check_place(repository, manifest, put_as)?;
     check_signatures(manifest)?;
@@ -37,9 +34,7 @@ pub fn check_put(
 
 /// The tag that the put moves. A manifest that names its place (schema 1) must be put there.
 fn check_place(
-    repository: &dyn Repository,
-    manifest: &Manifest,
-    put_as: &PutAs,
+    repository: &dyn Repository, manifest: &Manifest, put_as: &PutAs,
 ) -> Result<Option<Tag>> {
     let Some((name, inside)) = manifest.inside() else {
         return match put_as {

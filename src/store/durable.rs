@@ -4,7 +4,8 @@
 //! `regfs/trash` and deleted there. So nobody ever sees half of anything, and what a crash leaves
 //! lies where no registry looks. Bytes are on disk before a name promises them. Names themselves
 //! are not synced one by one: a power cut may take back the last renames, which loses the newest
-//! changes and breaks nothing; [`sync_folders`] is for callers that were asked for more.
+//! changes and breaks nothing; [`sync_folders`] and [`sync_store`] are for callers that were asked
+//! for more.
 
 use crate::model::{Error, Result};
 use crate::store::{
@@ -243,4 +244,10 @@ pub(super) fn sync_folders(place: Place<'_>) -> Result<()> {
         sync_folder(place.folder.place(at))?;
     }
     Ok(())
+}
+
+/// Makes everything in the store survive a power cut: for callers that do not know which names they
+/// mean. One call of the whole file system is cheaper than a look at every folder.
+pub(super) fn sync_store(root: &Folder) -> Result<()> {
+    fs::syncfs(root).map_err(Error::io("sync", root.path_of("")))
 }

@@ -60,9 +60,7 @@ fn read_once(file: File, folder: &Folder, at: &Path) -> Result<Option<Link>> {
 /// Begins a link: everything that can fail for want of room is done here, so that publishing it
 /// is one rename.
 pub(super) fn draft<'a>(
-    scratch: &'a Scratch,
-    digest: &Digest,
-    carried: &Carried,
+    scratch: &'a Scratch, digest: &Digest, carried: &Carried,
 ) -> Result<Draft<'a>> {
     let draft = scratch.draft()?;
     let path = draft.path();
@@ -75,10 +73,7 @@ pub(super) fn draft<'a>(
 
 /// Makes the link at `to` say `digest`, at once, with the attributes `carried`.
 pub(super) fn write(
-    scratch: &Scratch,
-    to: Place<'_>,
-    digest: &Digest,
-    carried: &Carried,
+    scratch: &Scratch, to: Place<'_>, digest: &Digest, carried: &Carried,
 ) -> Result<()> {
     draft(scratch, digest, carried)?.publish(to)
 }

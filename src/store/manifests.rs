@@ -63,11 +63,7 @@ impl Store {
 
     /// Makes `tag` name `digest`, at once, with the attributes `carried`.
     fn move_tag(
-        &self,
-        folder: &Folder,
-        tag: &Tag,
-        digest: &Digest,
-        carried: &Carried,
+        &self, folder: &Folder, tag: &Tag, digest: &Digest, carried: &Carried,
     ) -> Result<()> {
         self.note_in_index(folder, tag, digest)?;
         let at = layout::tag_link(tag);
@@ -138,11 +134,7 @@ impl LocalRepository {
     /// Links a revision. The wish `change` is for what the manifest is put as: of a tagged one only
     /// the owner concerns the revision, and only when it is new.
     fn link_revision(
-        &self,
-        folder: &Folder,
-        digest: &Digest,
-        tag: Option<&Tag>,
-        change: &AttributesChange,
+        &self, folder: &Folder, digest: &Digest, tag: Option<&Tag>, change: &AttributesChange,
     ) -> Result<()> {
         let at = layout::revision_link(digest);
         let carried = match tag {
@@ -210,10 +202,7 @@ impl ManifestService for LocalRepository {
     }
 
     fn put(
-        &self,
-        manifest: &Manifest,
-        put_as: &PutAs,
-        change: &AttributesChange,
+        &self, manifest: &Manifest, put_as: &PutAs, change: &AttributesChange,
     ) -> Result<Digest> {
         self.store.scratch()?;
         let tag = check_put(self, manifest, put_as, self.store.reference_check)?;

@@ -242,10 +242,7 @@ impl Store {
 
     /// Begins a file like the one at `at` in `repository`, or like a new one.
     fn carried(
-        &self,
-        repository: &Folder,
-        at: &Path,
-        change: &AttributesChange,
+        &self, repository: &Folder, at: &Path, change: &AttributesChange,
     ) -> Result<Carried> {
         let old = Carried::at(repository.place(at))?.unwrap_or_default();
         Ok(old.without_times().but(change))
@@ -355,6 +352,19 @@ impl Registry for LocalRegistry {
             // Somebody made it anew meanwhile.
             false => Err(Error::NotEmpty(to.clone())),
         }
+    }
+
+    fn change(&self, change: &AttributesChange) -> Result<()> {
+        self.store.scratch()?;
+        let root = &self.store.root;
+        let path = root.path_of(layout::REPOSITORIES);
+        let folder = root.open_file(layout::REPOSITORIES, OFlags::RDONLY)?;
+        let folder = folder.ok_or_else(|| Error::io("open", &path)(Errno::NOENT))?;
+        attributes::change(&folder, change, &path)
+    }
+
+    fn sync(&self) -> Result<()> {
+        durable::sync_store(&self.store.root)
     }
 
     fn capacity(&self) -> Result<Capacity> {

@@ -80,9 +80,7 @@ impl Store {
 
     /// The digests in a repository's folders of links, one for each algorithm.
     pub(super) fn digests(
-        self: &Arc<Self>,
-        repository: Option<&Folder>,
-        links: fn(Algorithm) -> PathBuf,
+        self: &Arc<Self>, repository: Option<&Folder>, links: fn(Algorithm) -> PathBuf,
     ) -> Result<Listing<Digest>> {
         let mut folders = Vec::with_capacity(Algorithm::ALL.len());
         for algorithm in Algorithm::ALL {
@@ -98,11 +96,7 @@ impl Store {
     /// Links `canonical` as the layer `digest` in `repository`, under both names when they differ.
     /// What `change` leaves open stays, or gets its default.
     fn link_layer(
-        &self,
-        repository: &Folder,
-        digest: &Digest,
-        canonical: &Digest,
-        change: &AttributesChange,
+        &self, repository: &Folder, digest: &Digest, canonical: &Digest, change: &AttributesChange,
     ) -> Result<()> {
         let names = [canonical, digest];
         let count = if canonical == digest { 1 } else { 2 };
@@ -129,9 +123,7 @@ impl Store {
     ///
     /// What leads nowhere does not count: nobody sees it, so nobody could remove it.
     pub(super) fn check_empty(
-        self: &Arc<Self>,
-        folder: &Folder,
-        name: &RepositoryName,
+        self: &Arc<Self>, folder: &Folder, name: &RepositoryName,
     ) -> Result<()> {
         let children = folder.open_folder(".")?;
         let mut children = Listing::new(vec![(
@@ -193,10 +185,7 @@ impl LayerService for LocalRepository {
     }
 
     fn mount(
-        &self,
-        digest: &Digest,
-        from: &RepositoryName,
-        change: &AttributesChange,
+        &self, digest: &Digest, from: &RepositoryName, change: &AttributesChange,
     ) -> Result<()> {
         self.store.scratch()?;
         let from = Self { store: Arc::clone(&self.store), name: from.clone() };

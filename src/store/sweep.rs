@@ -36,10 +36,7 @@ fn sweep_folder(folder: &Folder, is_leftover: impl Fn(&Stat) -> bool) -> Result<
 /// Deletes a folder in `_uploads` that is no upload, when it is old. docker-registry leaves one
 /// behind for each cancelled upload, and its own purger never finds it.
 pub(super) fn sweep_upload(
-    store: &Store,
-    repository: &Folder,
-    id: UploadId,
-    stat: &Stat,
+    store: &Store, repository: &Folder, id: UploadId, stat: &Stat,
 ) -> Result<()> {
     let Some(scratch) = &store.scratch else { return Ok(()) };
     if !is_older(attributes(stat).modified_at, LEFTOVER_AGE_MIN) {

@@ -91,10 +91,7 @@ pub(super) enum Life {
 impl LocalUpload {
     /// Begins an upload in a repository.
     pub(super) fn begin(
-        home: &LocalRepository,
-        repository: Folder,
-        name: &UploadName,
-        change: &AttributesChange,
+        home: &LocalRepository, repository: Folder, name: &UploadName, change: &AttributesChange,
     ) -> Result<Self> {
         let id = UploadId::random();
         let (data, known) = uploads::make(&home.store, &repository, id, name, change)?;
@@ -119,11 +116,7 @@ impl LocalUpload {
     }
 
     fn new(
-        home: &LocalRepository,
-        repository: Folder,
-        id: UploadId,
-        data: File,
-        known: Known,
+        home: &LocalRepository, repository: Folder, id: UploadId, data: File, known: Known,
         progress: Progress,
     ) -> Result<Self> {
         let key = folder::identity(&repository.stat_self()?);

@@ -63,10 +63,7 @@ impl Default for UploadIndexes {
 impl UploadIndexes {
     /// The youngest upload called `name` in the repository in `folder`.
     pub(super) fn find(
-        &self,
-        store: &Store,
-        folder: &Folder,
-        name: &UploadName,
+        &self, store: &Store, folder: &Folder, name: &UploadName,
     ) -> Result<Option<UploadId>> {
         let index = self.index(folder)?;
         let mut index = index.lock();

@@ -38,11 +38,7 @@ pub(super) struct Known {
 
 /// Makes an upload; gives its data file, locked for us.
 pub(super) fn make(
-    store: &Store,
-    repository: &Folder,
-    id: UploadId,
-    name: &UploadName,
-    change: &AttributesChange,
+    store: &Store, repository: &Folder, id: UploadId, name: &UploadName, change: &AttributesChange,
 ) -> Result<(File, Known)> {
     let now = SystemTime::now();
     let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -125,9 +121,7 @@ pub(super) fn read_known(repository: &Folder, id: UploadId) -> Result<Option<Kno
 
 /// What `stat` tells of an upload that is known; `None` when it has no data any more.
 pub(super) fn stat_known(
-    repository: &Folder,
-    id: UploadId,
-    known: Known,
+    repository: &Folder, id: UploadId, known: Known,
 ) -> Result<Option<UploadStat>> {
     let stat = repository.stat(layout::upload_file(id, layout::DATA))?;
     Ok(stat.filter(folder::is_file).map(|stat| UploadStat {
@@ -159,9 +153,7 @@ impl Store {
 
     /// The youngest upload of the repository in `folder` that is called `name`.
     pub(super) fn find_upload(
-        &self,
-        folder: &Folder,
-        name: &UploadName,
+        &self, folder: &Folder, name: &UploadName,
     ) -> Result<Option<UploadId>> {
         self.upload_indexes.find(self, folder, name)
     }

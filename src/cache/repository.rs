@@ -1,0 +1,177 @@
+//! A repository whose answers are remembered. Each method that changes something holds a guard
+//! while it does; what the guard covers is forgotten and not remembered meanwhile.
+
+use super::remembered::Remembered;
+use super::upload::CachedUpload;
+use crate::model::{
+    Attributes, AttributesChange, Digest, Manifest, Reference, RepositoryName, Result, Tag,
+    UploadId, UploadName,
+};
+use crate::registry::{
+    AttributeService, Cursor, Layer, LayerService, LayerStat, LayerUpload, ManifestService,
+    ManifestStat, PutAs, Repository, Retag, Subject, UploadStat,
+};
+use std::sync::Arc;
+
+pub(super) struct CachedRepository {
+    pub(super) inner: Arc<dyn Repository>,
+    pub(super) remembered: Arc<Remembered>,
+}
+
+impl Repository for CachedRepository {
+    fn name(&self) -> &RepositoryName {
+        self.inner.name()
+    }
+
+    fn manifests(&self) -> &dyn ManifestService {
+        self
+    }
+
+    fn layers(&self) -> &dyn LayerService {
+        self
+    }
+
+    fn attributes(&self) -> &dyn AttributeService {
+        self
+    }
+}
+
+impl ManifestService for CachedRepository {
+    fn tags(&self) -> Result<Box<dyn Cursor<Tag>>> {
+        self.inner.manifests().tags()
+    }
+
+    fn revisions(&self) -> Result<Box<dyn Cursor<Digest>>> {
+        self.inner.manifests().revisions()
+    }
+
+    fn stat(&self, reference: &Reference) -> Result<ManifestStat> {
+        let read = || self.inner.manifests().stat(reference);
+        self.remembered.manifest_stat(self.name(), reference, read)
+    }
+
+    fn get(&self, reference: &Reference) -> Result<Manifest> {
+        // The repository's name for it comes first: bytes that are remembered may be another's.
+        let digest = ManifestService::stat(self, reference)?.digest;
+        self.remembered.manifest(&digest, || self.inner.manifests().get(reference))
+    }
+
+    fn put(
+        &self, manifest: &Manifest, put_as: &PutAs, attributes: &AttributesChange,
+    ) -> Result<Digest> {
+        let _change = self.remembered.change_manifests(self.name());
+        let put = self.inner.manifests().put(manifest, put_as, attributes);
+        // Under the same digest there may be other signatures now (schema 1).
+        self.remembered.forget_content(manifest.digest());
+        put
+    }
+
+    fn tag(&self, digest: &Digest, tag: &Tag, attributes: &AttributesChange) -> Result<()> {
+        let _change = self.remembered.change_manifests(self.name());
+        self.inner.manifests().tag(digest, tag, attributes)
+    }
+
+    fn retag(&self, from: &Tag, to: &Tag, retag: Retag) -> Result<()> {
+        let _change = self.remembered.change_manifests(self.name());
+        self.inner.manifests().retag(from, to, retag)
+    }
+
+    fn delete(&self, reference: &Reference) -> Result<()> {
+        let _change = self.remembered.change_manifests(self.name());
+        self.inner.manifests().delete(reference)
+    }
+}
+
+impl LayerService for CachedRepository {
+    fn digests(&self) -> Result<Box<dyn Cursor<Digest>>> {
+        self.inner.layers().digests()
+    }
+
+    fn stat(&self, digest: &Digest) -> Result<LayerStat> {
+        let read = || self.inner.layers().stat(digest);
+        self.remembered.layer_stat(self.name(), digest, read)
+    }
+
+    fn fetch(&self, digest: &Digest) -> Result<Arc<dyn Layer>> {
+        // The link is what gives a repository a blob; an open layer may be another's.
+        let canonical = LayerService::stat(self, digest)?.canonical;
+        self.remembered.layer(&canonical, || self.inner.layers().fetch(digest))
+    }
+
+    fn mount(
+        &self, digest: &Digest, from: &RepositoryName, attributes: &AttributesChange,
+    ) -> Result<()> {
+        let _change = self.remembered.change_layers(self.name());
+        self.inner.layers().mount(digest, from, attributes)
+    }
+
+    fn delete(&self, digest: &Digest) -> Result<()> {
+        let _change = self.remembered.change_layers(self.name());
+        let deleted = self.inner.layers().delete(digest);
+        // An open file would keep the room of content that nobody links any more.
+        self.remembered.forget_content(digest);
+        deleted
+    }
+
+    fn upload(
+        &self, name: &UploadName, attributes: &AttributesChange,
+    ) -> Result<Arc<dyn LayerUpload>> {
+        let upload = self.inner.layers().upload(name, attributes)?;
+        Ok(CachedUpload::around(upload, self.name(), &self.remembered))
+    }
+
+    fn resume(&self, uuid: &UploadId) -> Result<Arc<dyn LayerUpload>> {
+        let upload = self.inner.layers().resume(uuid)?;
+        Ok(CachedUpload::around(upload, self.name(), &self.remembered))
+    }
+
+    fn uploads(&self) -> Result<Vec<UploadStat>> {
+        self.inner.layers().uploads()
+    }
+
+    fn stat_upload(&self, uuid: &UploadId) -> Result<UploadStat> {
+        self.inner.layers().stat_upload(uuid)
+    }
+
+    fn find_upload(&self, name: &UploadName) -> Result<Option<UploadId>> {
+        self.inner.layers().find_upload(name)
+    }
+}
+
+impl CachedRepository {
+    /// Calls `change` while what is remembered of the subject is forgotten.
+    fn changing<T>(&self, subject: &Subject, change: impl FnOnce() -> T) -> T {
+        let _change = match subject {
+            Subject::Tag(_) | Subject::Revision(_) => {
+                Some(self.remembered.change_manifests(self.name()))
+            }
+            Subject::Layer(_) => Some(self.remembered.change_layers(self.name())),
+            // Nothing is remembered of these.
+            Subject::Repository | Subject::Area(_) | Subject::Upload(_) => None,
+        };
+        change()
+    }
+}
+
+impl AttributeService for CachedRepository {
+    fn get(&self, subject: &Subject) -> Result<Attributes> {
+        self.inner.attributes().get(subject)
+    }
+
+    fn change(&self, subject: &Subject, change: &AttributesChange) -> Result<Attributes> {
+        self.changing(subject, || self.inner.attributes().change(subject, change))
+    }
+
+    fn extended(&self, subject: &Subject, name: &str) -> Result<Option<Vec<u8>>> {
+        self.inner.attributes().extended(subject, name)
+    }
+
+    fn extended_names(&self, subject: &Subject) -> Result<Vec<String>> {
+        self.inner.attributes().extended_names(subject)
+    }
+
+    /// Changes an attribute that is remembered, too: the time of the last change.
+    fn set_extended(&self, subject: &Subject, name: &str, value: Option<&[u8]>) -> Result<()> {
+        self.changing(subject, || self.inner.attributes().set_extended(subject, name, value))
+    }
+}

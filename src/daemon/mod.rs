@@ -1,0 +1,256 @@
+//! Everything put together, and its life: open the store, wrap it, mount it, serve until somebody
+//! ends it, and leave no mount behind.
+//!
+//! The only place that names every part. How a process goes to the background is in
+//! `background.rs`, where its log goes in `logging.rs`.
+
+mod background;
+mod logging;
+
+pub(crate) use background::wait_for_end;
+
+use crate::cache::{CacheLimits, CachedRegistry};
+use crate::config::{self, ConfigError, MountConfig};
+use crate::fs::mount::{self, MountSettings, Unmounter};
+use crate::fs::{FsOptions, Metric, MetricSource, RegistryFs};
+use crate::registry::ReferenceCheck;
+use crate::store::{LocalRegistry, StoreOptions};
+use anyhow::{Context, Result, bail};
+use background::{Child, Refused, Side};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sd_notify::NotifyState;
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM},
+    iterator::Signals,
+};
+use std::{
+    io,
+    panic::{self, AssertUnwindSafe},
+    path::PathBuf,
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    },
+    thread,
+    time::Instant,
+};
+
+/// What ends a program on request. Without a handler each of them would leave a dead mount.
+const ENDING_SIGNALS: [i32; 4] = [SIGTERM, SIGINT, SIGHUP, SIGQUIT];
+
+/// Mounts as `config` says. Comes back when the mount answers, or in the foreground when it is gone.
+pub(crate) fn mount(config: MountConfig, verbose: u8) -> Result<()> {
+    if config.fake {
+        check(&config)?;
+        return Ok(());
+    }
+    if config.foreground {
+        logging::start(verbose, "info", config.log.as_deref())?;
+        return serve(&config, || notify(NotifyState::Ready));
+    }
+    background::close_inherited();
+    let usual = if config.log.is_some() { "info" } else { "warn" };
+    logging::start(verbose, usual, config.log.as_deref())?;
+    // From here to the fork nothing may start a thread.
+    match background::split().context("could not start the daemon")? {
+        Side::Parent(parent) => parent.wait_until_ready(&config.mountpoint),
+        Side::Child(child) => {
+            run_child(&config, child);
+            Ok(())
+        }
+    }
+}
+
+/// The daemon's life. Whoever started it learns of a failure through the link, later ones are for
+/// the log.
+fn run_child(config: &MountConfig, child: Child) {
+    let mut link = Some(child);
+    let outcome = serve(config, || link.take().map_or(Ok(()), Child::announce));
+    if let Err(error) = outcome {
+        match link {
+            Some(child) => child.refuse(exit_code(&error), &explain(&error)),
+            None => log::error!("{}", explain(&error)),
+        }
+    }
+}
+
+/// What mounting needs, checked before anything is made: where the store is and where it will be.
+fn check(config: &MountConfig) -> Result<PathBuf> {
+    let mountpoint = mount::prepare(&config.mountpoint)?;
+    config::check_apart(&config.store, &mountpoint)?;
+    Ok(mountpoint)
+}
+
+/// Mounts and serves. `announce` is called once the kernel can send requests.
+fn serve(config: &MountConfig, announce: impl FnOnce() -> Result<()>) -> Result<()> {
+    panic::set_hook(Box::new(|panic| log::error!("{panic}")));
+    rustix::process::umask(config::DAEMON_UMASK.into());
+    raise_file_limit();
+    let mountpoint = check(config)?;
+    let (sender, events) = mpsc::channel();
+    watch_signals(sender.clone()).context("could not watch for signals")?;
+
+    let settings = MountSettings {
+        mountpoint,
+        source: config.store.clone().into_os_string(),
+        flags: config.options.flags,
+        allow_other: config.options.allow_other,
+        threads: config.threads,
+        read_ahead_kib: config::READ_AHEAD_KIB,
+    };
+    let fs = compose(config, &settings)?;
+    let mount = mount::mount(Arc::clone(&fs), &settings)?;
+    let unmounter = mount.unmounter();
+    let session = move || {
+        let outcome = panic::catch_unwind(AssertUnwindSafe(|| mount.run()));
+        let outcome = outcome.unwrap_or_else(|_| Err(io::Error::other("it panicked; see the log")));
+        sender.send(Event::Ended(outcome)).ok();
+    };
+    thread::Builder::new().name("session".to_owned()).spawn(session)?;
+    log::info!("mounted {} at {}", config.store.display(), settings.mountpoint.display());
+
+    if let Err(error) = announce() {
+        unmount(&unmounter, &fs, &events);
+        return Err(error);
+    }
+    match events.recv() {
+        Ok(Event::Signal(name)) => {
+            log::info!("{name}: unmounting");
+            unmount(&unmounter, &fs, &events);
+            Ok(())
+        }
+        Ok(Event::Ended(Ok(()))) => {
+            log::info!("unmounted by somebody else");
+            Ok(())
+        }
+        Ok(Event::Ended(Err(error))) => Err(error).context("the session ended"),
+        Err(_) => bail!("the session ended without a word"),
+    }
+}
+
+/// Everything that users have open is open here, too, where a login allows 1,024 files at first.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        log::debug!("the limit of open files stays at {:?}: {error}", limit.current);
+    }
+}
+
+/// The parts, each around the one before: the store, the cache, the file system.
+fn compose(config: &MountConfig, settings: &MountSettings) -> Result<Arc<RegistryFs>> {
+    let options = &config.options;
+    let reference_check =
+        if options.relaxed { ReferenceCheck::Relaxed } else { ReferenceCheck::Strict };
+    let store_options = StoreOptions { reference_check, read_only: options.read_only() };
+    let store = Arc::new(LocalRegistry::open(&config.store, &store_options)?);
+    let registry = Arc::new(CachedRegistry::new(store.clone(), CacheLimits::default()));
+    let shown = FsOptions {
+        uid: options.uid,
+        gid: options.gid,
+        umask: options.umask,
+        gives_files_away: rustix::process::geteuid().is_root(),
+        source: config.store.to_string_lossy().into_owned(),
+        mountpoint: settings.mountpoint.clone(),
+        options: options.summary(),
+        metrics: vec![store_metrics(store), cache_metrics(Arc::clone(&registry))],
+    };
+    Ok(Arc::new(RegistryFs::new(registry, shown)))
+}
+
+fn store_metrics(store: Arc<LocalRegistry>) -> MetricSource {
+    let name = "regfs_store_hashed_bytes_total";
+    let help = "Bytes of uploads hashed; what a kept state covers is not hashed again.";
+    Box::new(move || {
+        vec![Metric { name, help, is_counter: true, value: store.counters().bytes_hashed() }]
+    })
+}
+
+fn cache_metrics(cache: Arc<CachedRegistry>) -> MetricSource {
+    Box::new(move || {
+        let now = cache.counters();
+        let metric = |name, help, is_counter, value| Metric { name, help, is_counter, value };
+        vec![
+            metric("regfs_cache_hits_total", "Answers from the cache.", true, now.hits),
+            metric("regfs_cache_misses_total", "Answers from the store.", true, now.misses),
+            metric("regfs_cache_evictions_total", "Entries pushed out.", true, now.evictions),
+            metric("regfs_cache_bytes", "Bytes of manifests in the cache.", false, now.bytes),
+            metric("regfs_cache_open_files", "Blobs kept open.", false, now.open_files),
+        ]
+    })
+}
+
+/// What the daemon waits for.
+enum Event {
+    /// Somebody wants it to end.
+    Signal(&'static str),
+    /// The mount is gone, or cannot be served any more.
+    Ended(io::Result<()>),
+}
+
+fn watch_signals(sender: Sender<Event>) -> io::Result<()> {
+    let mut signals = Signals::new(ENDING_SIGNALS)?;
+    let watch = move || {
+        for signal in signals.forever() {
+            let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
+            if sender.send(Event::Signal(name)).is_err() {
+                return;
+            }
+        }
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(watch)?;
+    Ok(())
+}
+
+/// Takes the mount away and waits for those who have files open, but not forever, and no longer than
+/// until a second signal. Who merely stands in a folder of the mount is not waited for.
+fn unmount(unmounter: &Unmounter, fs: &RegistryFs, events: &Receiver<Event>) {
+    if let Err(error) = notify(NotifyState::Stopping) {
+        log::debug!("{error:#}");
+    }
+    if let Err(error) = unmounter.unmount() {
+        log::error!("{error}");
+    }
+    let deadline = Instant::now() + config::UNMOUNT_WAIT;
+    loop {
+        match events.recv_timeout(config::UNMOUNT_PAUSE) {
+            Ok(Event::Ended(Ok(()))) => return log::info!("unmounted"),
+            Ok(Event::Ended(Err(error))) => return log::error!("the session ended: {error}"),
+            Ok(Event::Signal(name)) => {
+                return log::warn!("{name} again: files that are open are cut off");
+            }
+            Err(RecvTimeoutError::Timeout) if fs.open_count() == 0 => return,
+            Err(RecvTimeoutError::Timeout) if Instant::now() < deadline => {}
+            Err(RecvTimeoutError::Timeout) => {
+                return log::warn!("files that are still open are cut off");
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+/// Tells systemd, where it listens.
+fn notify(state: NotifyState<'_>) -> Result<()> {
+    sd_notify::notify(&[state]).context("could not tell the service manager")
+}
+
+/// The exit code for an error: 2 when another command line would help, 1 otherwise.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    if let Some(refused) = error.downcast_ref::<Refused>() {
+        return refused.code;
+    }
+    if error.downcast_ref::<ConfigError>().is_some() { 2 } else { 1 }
+}
+
+/// An error and its causes on one line, none of them twice.
+pub fn explain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}

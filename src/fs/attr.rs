@@ -1,0 +1,214 @@
+//! What stat shows of a node, and how long the kernel may believe it.
+
+use crate::fs::fault::{Fault, Result};
+use crate::fs::handles::Writer;
+use crate::fs::inodes::{Ino, Known};
+use crate::fs::manifest_writer::DraftStat;
+use crate::fs::node::Node;
+use crate::fs::{FsOptions, RegistryFs};
+use crate::model::{Attributes, Error, Reference, RepositoryName, UploadId};
+use crate::registry::Subject;
+use std::time::{Duration, SystemTime};
+
+/// How long the kernel may believe in a published layer: it never changes, and only an unlink by
+/// somebody else makes it go.
+const LAYER_LIFE: Duration = Duration::from_secs(60);
+/// How long the kernel may believe anything that somebody else may change.
+const CHANGING_LIFE: Duration = Duration::from_secs(1);
+/// How long the kernel may believe in a file that a flush may change at any time.
+const UNPUBLISHED_LIFE: Duration = Duration::ZERO;
+
+/// Permissions of what has none of its own: control files.
+const CONTROL_PERMISSIONS: u32 = 0o444;
+/// Permissions of the root, staging folders and the control folder.
+const FOLDER_PERMISSIONS: u32 = 0o755;
+
+/// What stat shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileStat {
+    /// Whether it is a folder; everything else is a regular file.
+    pub is_folder: bool,
+    /// Length in bytes.
+    pub length: u64,
+    /// Number of names: 1, or 0 for what was removed while open.
+    pub link_count: u32,
+    /// Mode, owner and times.
+    pub attributes: Attributes,
+    /// The length in bytes in which tools had best read and write it.
+    pub block_bytes: u32,
+}
+
+/// A node as the kernel is told of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Its number.
+    pub ino: Ino,
+    /// What stat shows.
+    pub stat: FileStat,
+    /// How long the kernel may believe name and stat.
+    pub life: Duration,
+}
+
+impl RegistryFs {
+    /// What stat shows of a known inode.
+    pub fn getattr(&self, ino: Ino) -> Result<Entry> {
+        let known = self.known(ino)?;
+        let (stat, life) = match self.stat(&known.node) {
+            Ok((stat, life)) if !known.detached => (stat, life),
+            Ok((stat, _)) => (FileStat { link_count: 0, ..stat }, UNPUBLISHED_LIFE),
+            // An open file whose name is gone: nothing more is known of it.
+            Err(Fault::NoEntry) if known.detached => (self.removed(ino, &known), UNPUBLISHED_LIFE),
+            Err(Fault::Registry(error)) if error.is_unknown() && known.detached => {
+                (self.removed(ino, &known), UNPUBLISHED_LIFE)
+            }
+            Err(fault) => return Err(fault),
+        };
+        Ok(Entry { ino, stat, life })
+    }
+
+    /// What stat shows of a node, and for how long. Errors: that it does not exist.
+    pub(super) fn stat(&self, node: &Node) -> Result<(FileStat, Duration)> {
+        let (stat, life) = match node {
+            Node::Root => {
+                let attributes = self.registry.stat(None)?.attributes;
+                (folder(attributes), CHANGING_LIFE)
+            }
+            Node::Repository(name) => {
+                let attributes = self.registry.stat(Some(name))?.attributes;
+                (folder(attributes), CHANGING_LIFE)
+            }
+            Node::Area(name, area) => {
+                let attributes = self.repository(name).attributes().get(&Subject::Area(*area))?;
+                (folder(attributes), CHANGING_LIFE)
+            }
+            Node::StagingFolder(..) | Node::Control => {
+                (folder(self.own_attributes(FOLDER_PERMISSIONS)), CHANGING_LIFE)
+            }
+            Node::ControlFile(control) => {
+                let length = self.control_text(*control).len() as u64;
+                (file(length, self.own_attributes(CONTROL_PERMISSIONS)), UNPUBLISHED_LIFE)
+            }
+            Node::Layer(name, digest) => match self.repository(name).layers().stat(digest) {
+                Ok(stat) => (file(stat.length, stat.attributes), LAYER_LIFE),
+                Err(Error::LayerUnknown(..)) => (self.writer_stat(node)?, UNPUBLISHED_LIFE),
+                Err(error) => return Err(error.into()),
+            },
+            Node::Tag(name, tag) => self.manifest_stat(node, name, &Reference::Tag(tag.clone()))?,
+            Node::Revision(name, digest) => {
+                self.manifest_stat(node, name, &Reference::Digest(*digest))?
+            }
+            Node::Upload(name, uuid) => (self.upload_stat(name, uuid)?, CHANGING_LIFE),
+        };
+        Ok((FileStat { attributes: self.options.shown(stat.attributes), ..stat }, life))
+    }
+
+    /// A manifest as stored, unless somebody is writing it: then the writer's length, because the
+    /// kernel appends at the length it is told.
+    fn manifest_stat(
+        &self, node: &Node, name: &RepositoryName, reference: &Reference,
+    ) -> Result<(FileStat, Duration)> {
+        if let Some(Writer::Manifest(writer)) = self.writers.get(node)
+            && writer.is_dirty()
+        {
+            return Ok((self.writer_stat(node)?, UNPUBLISHED_LIFE));
+        }
+        match self.repository(name).manifests().stat(reference) {
+            Ok(stat) => Ok((file(stat.length, stat.attributes), CHANGING_LIFE)),
+            Err(error) if error.is_unknown() => Ok((self.writer_stat(node)?, UNPUBLISHED_LIFE)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What the youngest writer of `node` has so far. Errors: `NoEntry` when nobody writes it.
+    fn writer_stat(&self, node: &Node) -> Result<FileStat> {
+        match self.writers.get(node) {
+            Some(Writer::Layer(writer)) if !writer.is_published() => {
+                let stat = writer.stat()?;
+                Ok(growing(stat.length, stat.attributes))
+            }
+            Some(Writer::Manifest(writer)) => {
+                let draft = writer.stat().ok_or(Fault::NoEntry)?;
+                Ok(file(draft.length, self.draft_attributes(&draft)))
+            }
+            Some(Writer::Layer(_)) | None => Err(Fault::NoEntry),
+        }
+    }
+
+    fn upload_stat(&self, name: &RepositoryName, uuid: &UploadId) -> Result<FileStat> {
+        let stat = match self.uploads.get(uuid) {
+            Some(upload) => upload.stat()?,
+            None => self.repository(name).layers().stat_upload(uuid)?,
+        };
+        Ok(growing(stat.length, stat.attributes))
+    }
+
+    /// A file whose name is gone: who has it open reads on, and must be told how long it is.
+    fn removed(&self, ino: Ino, known: &Known) -> FileStat {
+        let attributes = self.options.shown(self.own_attributes(0));
+        let stat = if known.node.is_folder() {
+            folder(attributes)
+        } else {
+            file(self.handles.of(ino).map_or(0, |handle| handle.length()), attributes)
+        };
+        FileStat { link_count: 0, ..stat }
+    }
+
+    /// Attributes of what exists in the mount only.
+    fn own_attributes(&self, permissions: u32) -> Attributes {
+        let at = self.started_at;
+        Attributes {
+            permissions,
+            uid: rustix::process::getuid().as_raw(),
+            gid: rustix::process::getgid().as_raw(),
+            modified_at: at,
+            accessed_at: at,
+            changed_at: at,
+        }
+    }
+
+    fn draft_attributes(&self, draft: &DraftStat) -> Attributes {
+        let own = self.own_attributes(0o644);
+        Attributes {
+            permissions: draft.attributes.permissions.unwrap_or(own.permissions),
+            uid: draft.attributes.uid.unwrap_or(own.uid),
+            gid: draft.attributes.gid.unwrap_or(own.gid),
+            modified_at: draft.modified_at,
+            accessed_at: draft.attributes.accessed_at.unwrap_or(draft.modified_at),
+            changed_at: SystemTime::now(),
+        }
+    }
+}
+
+impl FsOptions {
+    /// The attributes as the mount's options show them.
+    fn shown(&self, kept: Attributes) -> Attributes {
+        Attributes {
+            uid: self.uid.unwrap_or(kept.uid),
+            gid: self.gid.unwrap_or(kept.gid),
+            permissions: kept.permissions & !self.umask.unwrap_or(0),
+            ..kept
+        }
+    }
+}
+
+/// What tools take for small files and folders.
+const BLOCK_BYTES_SMALL: u32 = 4096;
+/// What cp takes for big files: fewer and longer requests, each as long as the kernel sends them.
+const BLOCK_BYTES_BIG: u32 = 1 << 20;
+
+fn folder(attributes: Attributes) -> FileStat {
+    let block_bytes = BLOCK_BYTES_SMALL;
+    FileStat { is_folder: true, length: 0, link_count: 1, attributes, block_bytes }
+}
+
+/// A file that has its length; small ones are not worth a big buffer.
+fn file(length: u64, attributes: Attributes) -> FileStat {
+    let big = length >= u64::from(BLOCK_BYTES_BIG);
+    let block_bytes = if big { BLOCK_BYTES_BIG } else { BLOCK_BYTES_SMALL };
+    FileStat { is_folder: false, length, link_count: 1, attributes, block_bytes }
+}
+
+/// A file that is being written: nobody knows how long it gets.
+fn growing(length: u64, attributes: Attributes) -> FileStat {
+    FileStat { block_bytes: BLOCK_BYTES_BIG, ..file(length, attributes) }
+}

@@ -1,0 +1,216 @@
+//! From what went wrong to the number that a tool sees and the words that help: the only place.
+
+use crate::fs::fault::Fault;
+use crate::model::Error;
+
+/// What a person is told of a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// The error's number.
+    pub number: i32,
+    /// What to do about it; empty where there is nothing to say.
+    pub remedy: &'static str,
+    /// Whether it is worth a line in `.regfs/errors`: that a name does not exist is not.
+    pub is_refusal: bool,
+}
+
+impl Explanation {
+    /// The error's name, as in errno(3).
+    pub fn name(&self) -> String {
+        NAMES
+            .iter()
+            .find(|(number, _)| *number == self.number)
+            .map_or_else(|| format!("errno {}", self.number), |(_, name)| (*name).to_owned())
+    }
+}
+
+/// The number, the remedy and the weight of `fault`.
+pub fn explain(fault: &Fault) -> Explanation {
+    let refused = |number, remedy| Explanation { number, remedy, is_refusal: true };
+    let quiet = |number| Explanation { number, remedy: "", is_refusal: false };
+    match fault {
+        Fault::Registry(error) => explain_error(error),
+        Fault::Stale => quiet(libc::ESTALE),
+        Fault::NoEntry => quiet(libc::ENOENT),
+        Fault::NoAttribute => quiet(libc::ENODATA),
+        Fault::BufferTooSmall { .. } => quiet(libc::ERANGE),
+        // cp and install fall back to chmod when ACLs are not supported.
+        Fault::NotKept(_) => quiet(libc::EOPNOTSUPP),
+        // mv and rsync copy and remove when they get this.
+        Fault::CrossDevice => quiet(libc::EXDEV),
+        Fault::BadHandle => refused(libc::EBADF, "open the file again, for what is to be done"),
+        Fault::NotADirectory => quiet(libc::ENOTDIR),
+        Fault::IsADirectory => quiet(libc::EISDIR),
+        Fault::FolderNotEmpty => quiet(libc::ENOTEMPTY),
+        Fault::AttributeFixed { .. } => {
+            refused(libc::EPERM, "leave the user.regfs attributes alone; they follow the content")
+        }
+        Fault::TooLong => refused(libc::EFBIG, "write a shorter file"),
+        Fault::Panic(_) => refused(libc::EIO, "report this, with the log"),
+    }
+}
+
+fn explain_error(error: &Error) -> Explanation {
+    let refused = |number, remedy| Explanation { number, remedy, is_refusal: true };
+    let quiet = |number| Explanation { number, remedy: "", is_refusal: false };
+    match error {
+        Error::NameInvalid { .. } => refused(libc::EINVAL, "use a name of that form"),
+        Error::RepositoryUnknown(_)
+        | Error::TagUnknown(..)
+        | Error::ManifestUnknown(..)
+        | Error::LayerUnknown(..)
+        | Error::UploadUnknown(_) => quiet(libc::ENOENT),
+        // What ext4, xfs and btrfs answer for a wrong checksum: "Bad message".
+        Error::DigestMismatch { .. } => refused(
+            libc::EBADMSG,
+            "give it the name of the content it has, or write the right content; a file in \
+             uploads/ is still there",
+        ),
+        Error::Damaged { .. } | Error::LinkDamaged { .. } => refused(
+            libc::EBADMSG,
+            "put the content again from a good copy: that replaces what is damaged",
+        ),
+        Error::ManifestInvalid(_) => refused(
+            libc::EINVAL,
+            "write a whole manifest of a known format: Docker schema 2 or list, OCI manifest or \
+             index",
+        ),
+        Error::ManifestTooLarge { .. } => {
+            refused(libc::EFBIG, "make it shorter: registries take no longer manifest")
+        }
+        // ENOLINK prints "Link has been severed": the manifest points at what is not there.
+        Error::ReferencesUnknown { .. } => refused(
+            libc::ENOLINK,
+            "copy these into layers/ (or, for an index, its manifests into manifests/) first, or \
+             mount with -o relaxed",
+        ),
+        Error::ManifestMisplaced { .. } => {
+            refused(libc::EINVAL, "put it under the repository and tag that it names")
+        }
+        Error::ManifestUntagged => refused(libc::EINVAL, "put it under a tag or its digest"),
+        Error::SignatureRejected(_) => refused(
+            libc::EKEYREJECTED,
+            "convert it: skopeo copy --format v2s2 or --format oci writes a format without \
+             signatures",
+        ),
+        Error::SignatureMissing => {
+            refused(libc::ENOKEY, "convert it: skopeo copy --format v2s2 or --format oci")
+        }
+        Error::LayerImmutable(_) => refused(
+            libc::EPERM,
+            "content never changes under its digest; write the new content to uploads/ and \
+             rename it to its own digest",
+        ),
+        Error::Busy(_) => refused(libc::EBUSY, "wait until the writer has closed it"),
+        Error::UploadBusy(_) => {
+            refused(libc::EBUSY, "wait until the other process has closed it, or end that")
+        }
+        Error::TooMany { .. } => refused(libc::ENFILE, "close some, and try again"),
+        Error::NotEmpty(_) => quiet(libc::ENOTEMPTY),
+        Error::Exists(_) => quiet(libc::EEXIST),
+        Error::ReadOnly => refused(libc::EROFS, "mount it again without -o ro"),
+        Error::Unsupported(_) => {
+            refused(libc::EPERM, "see the table in README, what each call means")
+        }
+        Error::StoreVersion { .. } => refused(libc::EPROTO, "use a newer regfs"),
+        Error::Io { source, .. } => {
+            let number = source.raw_os_error().unwrap_or(libc::EIO);
+            refused(number, io_remedy(number))
+        }
+    }
+}
+
+/// What to do about the disk's own errors, which are passed on unchanged.
+fn io_remedy(number: i32) -> &'static str {
+    match number {
+        libc::ENOSPC => "free space in the store's file system; an upload goes on where it stopped",
+        libc::EDQUOT => "raise the quota, or remove something",
+        libc::EIO => "check the disk beneath the store, and the kernel's log",
+        libc::EACCES | libc::EPERM => {
+            "let the user that mounted regfs own the store, or mount as root"
+        }
+        libc::EMFILE | libc::ENFILE => "close files, or raise the limit of open files (ulimit -n)",
+        libc::EROFS => {
+            "the store's file system is read-only; mount with -o ro, or make it writable"
+        }
+        _ => "check the store's folder",
+    }
+}
+
+/// The names of the numbers that are given, for people.
+const NAMES: &[(i32, &str)] = &[
+    (libc::EPERM, "EPERM"),
+    (libc::ENOENT, "ENOENT"),
+    (libc::EIO, "EIO"),
+    (libc::EBADF, "EBADF"),
+    (libc::EACCES, "EACCES"),
+    (libc::EBUSY, "EBUSY"),
+    (libc::EEXIST, "EEXIST"),
+    (libc::EXDEV, "EXDEV"),
+    (libc::ENOTDIR, "ENOTDIR"),
+    (libc::EISDIR, "EISDIR"),
+    (libc::EINVAL, "EINVAL"),
+    (libc::ENFILE, "ENFILE"),
+    (libc::EMFILE, "EMFILE"),
+    (libc::EFBIG, "EFBIG"),
+    (libc::ENOSPC, "ENOSPC"),
+    (libc::EROFS, "EROFS"),
+    (libc::ERANGE, "ERANGE"),
+    (libc::ENAMETOOLONG, "ENAMETOOLONG"),
+    (libc::ENOTEMPTY, "ENOTEMPTY"),
+    (libc::ELOOP, "ELOOP"),
+    (libc::ENODATA, "ENODATA"),
+    (libc::ENOLINK, "ENOLINK"),
+    (libc::EPROTO, "EPROTO"),
+    (libc::EBADMSG, "EBADMSG"),
+    (libc::EOPNOTSUPP, "EOPNOTSUPP"),
+    (libc::ETIMEDOUT, "ETIMEDOUT"),
+    (libc::ESTALE, "ESTALE"),
+    (libc::EDQUOT, "EDQUOT"),
+    (libc::ENOKEY, "ENOKEY"),
+    (libc::EKEYREJECTED, "EKEYREJECTED"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Digest;
+    use std::io;
+
+    /// The table of errors in README and DESIGN.
+    #[test]
+    fn each_refusal_has_the_number_and_name_that_are_promised() {
+        let digest = Digest::sha256(b"");
+        let io = |number| Error::io("write", "x")(io::Error::from_raw_os_error(number));
+        for (error, name) in [
+            (Error::DigestMismatch { expected: digest, computed: digest }, "EBADMSG"),
+            (Error::Damaged { digest, reason: String::new() }, "EBADMSG"),
+            (Error::name_invalid("tag", "", ""), "EINVAL"),
+            (Error::ManifestInvalid(String::new()), "EINVAL"),
+            (Error::ManifestTooLarge { length: 0, limit: 0 }, "EFBIG"),
+            (
+                Error::ReferencesUnknown { repository: "a".parse().unwrap(), missing: Vec::new() },
+                "ENOLINK",
+            ),
+            (Error::SignatureRejected(String::new()), "EKEYREJECTED"),
+            (Error::SignatureMissing, "ENOKEY"),
+            (Error::LayerImmutable(digest), "EPERM"),
+            (Error::Busy(String::new()), "EBUSY"),
+            (Error::ReadOnly, "EROFS"),
+            (io(libc::ENOSPC), "ENOSPC"),
+            (io(libc::EDQUOT), "EDQUOT"),
+            (io(libc::EIO), "EIO"),
+        ] {
+            let explanation = explain(&Fault::Registry(error));
+            assert_eq!(explanation.name(), name);
+            assert!(explanation.is_refusal && !explanation.remedy.is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn that_a_name_does_not_exist_is_no_refusal() {
+        assert!(!explain(&Fault::NoEntry).is_refusal);
+        let unknown = Error::RepositoryUnknown("a".parse().unwrap());
+        assert_eq!(explain(&unknown.into()).number, libc::ENOENT);
+    }
+}

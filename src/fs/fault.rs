@@ -1,0 +1,63 @@
+//! What an operation on the mount can end with: the registry's errors, and the few that only a file
+//! system knows. Numbers are chosen in `errno.rs`.
+
+use crate::model::Error;
+
+/// The result of an operation on the mount.
+pub type Result<T, F = Fault> = std::result::Result<T, F>;
+
+/// Why an operation did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The registry says why.
+    #[error(transparent)]
+    Registry(#[from] Error),
+    /// The name was removed or given to something else since it was looked up. The kernel then looks
+    /// it up again.
+    #[error("the name stands for something else by now")]
+    Stale,
+    /// The name names nothing.
+    #[error("there is nothing of this name")]
+    NoEntry,
+    /// The extended attribute is not set.
+    #[error("the attribute is not set")]
+    NoAttribute,
+    /// The value does not fit into the buffer that the caller gave.
+    #[error("the value has {length} bytes, more than the caller asked for")]
+    BufferTooSmall {
+        /// Length of the value.
+        length: usize,
+    },
+    /// The file system has no such thing; callers go on without it.
+    #[error("{0} are not kept here")]
+    NotKept(&'static str),
+    /// A rename or link that would have to copy data; tools copy and remove instead.
+    #[error("moving this would copy data; copy it, then remove the original")]
+    CrossDevice,
+    /// The open file was opened for something else.
+    #[error("the file was not opened for this")]
+    BadHandle,
+    /// A file was used as a folder.
+    #[error("this is not a folder")]
+    NotADirectory,
+    /// A folder was used as a file.
+    #[error("this is a folder")]
+    IsADirectory,
+    /// A staging folder or area still has files.
+    #[error("the folder still has files in it")]
+    FolderNotEmpty,
+    /// A virtual attribute has one value, and it was to be given another.
+    #[error("{name} is {value}, because the content decides it")]
+    AttributeFixed {
+        /// The attribute's name.
+        name: &'static str,
+        /// The value that it has.
+        value: String,
+    },
+    /// A write at an offset that no file can have.
+    #[error("the file would be longer than a file can be")]
+    TooLong,
+    /// The program has an error; the panic is in the log.
+    #[error("regfs has an error here: {0}")]
+    Panic(String),
+}

@@ -1,0 +1,389 @@
+//! fuser's trait: decode a request, call [`RegistryFs`], encode the answer. Nothing is decided here.
+//!
+//! Calls that may take long answer from the slow lane. A panic in any of them becomes EIO and a
+//! line in the log: it must not take a thread of the mount with it.
+
+mod call;
+mod encode;
+
+use crate::fs::backing::Backings;
+use crate::fs::counters::Operation;
+use crate::fs::fault::{Fault, Result};
+use crate::fs::folders::Row;
+use crate::fs::fuse::call::{Call, reply_opened, reply_room};
+use crate::fs::fuse::encode::{
+    GENERATION, configure, file_attr, file_type, open_mode, rename_mode, time,
+};
+use crate::fs::lanes::SlowLane;
+use crate::fs::xattr::SetCondition;
+use crate::fs::{Ino, RegistryFs};
+use crate::model::{AttributesChange, Error};
+use fuser::{
+    AccessFlags, BackingId, CopyFileRangeFlags, Errno, FileHandle, FopenFlags, INodeNo,
+    KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs,
+    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+use std::{cell::RefCell, ffi::OsStr, io, path::Path, sync::Arc, time::SystemTime};
+
+thread_local! {
+    /// One buffer for the reads that a thread answers.
+    static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The file system as fuser calls it.
+pub(super) struct FuseAdapter {
+    fs: Arc<RegistryFs>,
+    slow: SlowLane,
+    backings: Backings<BackingId>,
+}
+
+impl FuseAdapter {
+    /// Serves `fs`.
+    pub(super) fn new(fs: Arc<RegistryFs>) -> Self {
+        Self { fs, slow: SlowLane::default(), backings: Backings::default() }
+    }
+
+    fn call(&self, operation: Operation, request: &Request, ino: INodeNo) -> Call {
+        Call::new(&self.fs, operation, request, ino, OsStr::new(""))
+    }
+
+    fn call_name(
+        &self, operation: Operation, request: &Request, parent: INodeNo, name: &OsStr,
+    ) -> Call {
+        Call::new(&self.fs, operation, request, parent, name)
+    }
+
+    /// Answers a call without result from the slow lane.
+    fn answer_slowly(
+        &self, call: Call, reply: ReplyEmpty,
+        act: impl FnOnce(&Call) -> Result<()> + Send + 'static,
+    ) {
+        self.slow.run(move || match call.run(act) {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(errno),
+        });
+    }
+}
+
+impl fuser::Filesystem for FuseAdapter {
+    fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        if !configure(config) {
+            self.backings.disable();
+        }
+        Ok(())
+    }
+
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let call = self.call_name(Operation::Lookup, request, parent, name);
+        call.entry(reply, |call| call.fs.lookup(call.ino, &call.name));
+    }
+
+    fn forget(&self, _request: &Request, ino: INodeNo, count: u64) {
+        if self.fs.forget(Ino(ino.0), count) {
+            self.backings.forget(Ino(ino.0));
+        }
+    }
+
+    fn getattr(&self, request: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        let call = self.call(Operation::Getattr, request, ino);
+        call.attr(reply, |call| call.fs.getattr(call.ino));
+    }
+
+    fn setattr(
+        &self, request: &Request, ino: INodeNo, mode: Option<u32>, uid: Option<u32>,
+        gid: Option<u32>, size: Option<u64>, atime: Option<TimeOrNow>, mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>, handle: Option<FileHandle>, _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>, _bkuptime: Option<SystemTime>,
+        _flags: Option<fuser::BsdFileFlags>, reply: ReplyAttr,
+    ) {
+        let change = AttributesChange {
+            permissions: mode.map(|mode| mode & 0o7777),
+            uid,
+            gid,
+            modified_at: mtime.map(time),
+            accessed_at: atime.map(time),
+        };
+        let call = self.call(Operation::Setattr, request, ino);
+        let handle = handle.map(|handle| handle.0);
+        self.slow.run(move || {
+            call.attr(reply, |call| call.fs.setattr(call.ino, handle, size, &change));
+        });
+    }
+
+    fn mkdir(
+        &self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32,
+        reply: ReplyEntry,
+    ) {
+        let call = self.call_name(Operation::Mkdir, request, parent, name);
+        call.entry(reply, |call| call.fs.mkdir(&call.caller, call.ino, &call.name, mode & !umask));
+    }
+
+    fn mknod(
+        &self, request: &Request, parent: INodeNo, name: &OsStr, _mode: u32, _umask: u32,
+        _rdev: u32, reply: ReplyEntry,
+    ) {
+        let call = self.call_name(Operation::Mknod, request, parent, name);
+        let reason = "a registry has no devices, pipes or sockets";
+        call.entry(reply, |_| Err(Error::Unsupported(reason).into()));
+    }
+
+    fn symlink(
+        &self, request: &Request, parent: INodeNo, name: &OsStr, _target: &Path, reply: ReplyEntry,
+    ) {
+        let call = self.call_name(Operation::Symlink, request, parent, name);
+        let reason = "a registry has no symbolic links; ln without -s makes a tag";
+        call.entry(reply, |_| Err(Error::Unsupported(reason).into()));
+    }
+
+    fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let call = self.call_name(Operation::Unlink, request, parent, name);
+        self.answer_slowly(call, reply, |call| call.fs.unlink(call.ino, &call.name));
+    }
+
+    fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let call = self.call_name(Operation::Rmdir, request, parent, name);
+        self.answer_slowly(call, reply, |call| call.fs.rmdir(call.ino, &call.name));
+    }
+
+    fn rename(
+        &self, request: &Request, parent: INodeNo, name: &OsStr, new_parent: INodeNo,
+        new_name: &OsStr, flags: RenameFlags, reply: ReplyEmpty,
+    ) {
+        let call = self.call_name(Operation::Rename, request, new_parent, new_name);
+        let (parent, name) = (Ino(parent.0), name.to_owned());
+        self.answer_slowly(call, reply, move |call| {
+            call.fs.rename((parent, &name), (call.ino, &call.name), rename_mode(flags)?)
+        });
+    }
+
+    fn link(
+        &self, request: &Request, ino: INodeNo, new_parent: INodeNo, new_name: &OsStr,
+        reply: ReplyEntry,
+    ) {
+        let call = self.call_name(Operation::Link, request, new_parent, new_name);
+        self.slow.run(move || {
+            call.entry(reply, |call| call.fs.link(Ino(ino.0), call.ino, &call.name));
+        });
+    }
+
+    fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let call = self.call(Operation::Open, request, ino);
+        match call.run(|call| call.fs.open(call.ino, open_mode(flags))) {
+            Ok(opened) => reply_opened(&self.backings, &opened, reply),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn create(
+        &self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let call = self.call_name(Operation::Create, request, parent, name);
+        let open = open_mode(OpenFlags(flags));
+        let created = call
+            .run(|call| call.fs.create(&call.caller, call.ino, &call.name, mode & !umask, open));
+        match created {
+            Ok((entry, opened)) => {
+                let attr = file_attr(entry.ino, &entry.stat);
+                let flags = FopenFlags::FOPEN_DIRECT_IO;
+                reply.created(&entry.life, &attr, GENERATION, FileHandle(opened.handle), flags);
+            }
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn read(
+        &self, request: &Request, ino: INodeNo, handle: FileHandle, offset: u64, size: u32,
+        _flags: OpenFlags, _owner: Option<LockOwner>, reply: ReplyData,
+    ) {
+        let call = self.call(Operation::Read, request, ino);
+        READ_BUFFER.with_borrow_mut(|buffer| {
+            match call.run(|call| call.fs.read(handle.0, offset, size as usize, buffer)) {
+                Ok(()) => reply.data(buffer),
+                Err(errno) => reply.error(errno),
+            }
+        });
+    }
+
+    fn write(
+        &self, request: &Request, ino: INodeNo, handle: FileHandle, offset: u64, data: &[u8],
+        _write_flags: WriteFlags, _flags: OpenFlags, _owner: Option<LockOwner>, reply: ReplyWrite,
+    ) {
+        let call = self.call(Operation::Write, request, ino);
+        match call.run(|call| call.fs.write(handle.0, offset, data)) {
+            // A request is far shorter than 4 GiB.
+            Ok(()) => reply.written(u32::try_from(data.len()).unwrap_or(u32::MAX)),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn flush(
+        &self, request: &Request, ino: INodeNo, handle: FileHandle, _owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        let call = self.call(Operation::Flush, request, ino);
+        self.answer_slowly(call, reply, move |call| call.fs.flush(handle.0));
+    }
+
+    fn fsync(
+        &self, request: &Request, ino: INodeNo, handle: FileHandle, _data_only: bool,
+        reply: ReplyEmpty,
+    ) {
+        let call = self.call(Operation::Fsync, request, ino);
+        self.answer_slowly(call, reply, move |call| call.fs.sync(handle.0));
+    }
+
+    fn release(
+        &self, _request: &Request, _ino: INodeNo, handle: FileHandle, _flags: OpenFlags,
+        _owner: Option<LockOwner>, _flush: bool, reply: ReplyEmpty,
+    ) {
+        self.backings.release(handle.0);
+        let fs = Arc::clone(&self.fs);
+        // Nobody waits for the answer; dropping an upload may remove a big file.
+        reply.ok();
+        self.slow.run(move || fs.release(handle.0));
+    }
+
+    fn fallocate(
+        &self, request: &Request, ino: INodeNo, handle: FileHandle, offset: u64, length: u64,
+        mode: i32, reply: ReplyEmpty,
+    ) {
+        let call = self.call(Operation::Fallocate, request, ino);
+        call.empty(reply, |call| match mode {
+            0 => call.fs.allocate(handle.0, offset.saturating_add(length)),
+            _ => Err(Fault::NotKept("reservations of this kind")),
+        });
+    }
+
+    fn copy_file_range(
+        &self, request: &Request, _ino: INodeNo, handle: FileHandle, offset: u64, new_ino: INodeNo,
+        new_handle: FileHandle, new_offset: u64, length: u64, _flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        let call = self.call(Operation::Copy, request, new_ino);
+        let (from, to) = ((handle.0, offset), (new_handle.0, new_offset));
+        let length = length.min(u64::from(u32::MAX));
+        self.slow.run(move || match call.run(|call| call.fs.copy(from, to, length)) {
+            Ok(count) => reply.written(u32::try_from(count).unwrap_or(u32::MAX)),
+            Err(errno) => reply.error(errno),
+        });
+    }
+
+    fn opendir(&self, request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        let call = self.call(Operation::Opendir, request, ino);
+        match call.run(|call| call.fs.opendir(call.ino)) {
+            Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::empty()),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn readdir(
+        &self, request: &Request, ino: INodeNo, handle: FileHandle, offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        let call = self.call(Operation::Readdir, request, ino);
+        let listed = call.run(|call| {
+            call.fs.readdir(handle.0, offset, false, &mut |row: Row<'_>| {
+                reply.add(INodeNo(row.ino.0), row.offset, file_type(row.is_folder), row.name)
+            })
+        });
+        match listed {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn readdirplus(
+        &self, request: &Request, ino: INodeNo, handle: FileHandle, offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        let call = self.call(Operation::Readdir, request, ino);
+        let listed = call.run(|call| {
+            call.fs.readdir(handle.0, offset, true, &mut |row: Row<'_>| {
+                row.stat.is_some_and(|(stat, life)| {
+                    let attr = file_attr(row.ino, &stat);
+                    reply.add(INodeNo(row.ino.0), row.offset, row.name, &life, &attr, GENERATION)
+                })
+            })
+        });
+        match listed {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn releasedir(
+        &self, _request: &Request, _ino: INodeNo, handle: FileHandle, _flags: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        self.fs.release(handle.0);
+        reply.ok();
+    }
+
+    fn fsyncdir(
+        &self, request: &Request, ino: INodeNo, handle: FileHandle, _data_only: bool,
+        reply: ReplyEmpty,
+    ) {
+        let call = self.call(Operation::Fsync, request, ino);
+        self.answer_slowly(call, reply, move |call| call.fs.sync(handle.0));
+    }
+
+    fn statfs(&self, request: &Request, ino: INodeNo, reply: ReplyStatfs) {
+        let call = self.call(Operation::Statfs, request, ino);
+        match call.run(|call| call.fs.statfs()) {
+            Ok(room) => reply_room(&room, reply),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn getxattr(
+        &self, request: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr,
+    ) {
+        // The digest of an upload may have to be computed first.
+        let call = self.call(Operation::Getxattr, request, ino);
+        let name = name.to_owned();
+        self.slow.run(move || {
+            call.xattr(reply, size, |call| call.fs.getxattr(call.ino, &name));
+        });
+    }
+
+    fn listxattr(&self, request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        let call = self.call(Operation::Listxattr, request, ino);
+        call.xattr(reply, size, |call| call.fs.listxattr(call.ino));
+    }
+
+    fn setxattr(
+        &self, request: &Request, ino: INodeNo, name: &OsStr, value: &[u8], flags: i32,
+        _position: u32, reply: ReplyEmpty,
+    ) {
+        let call = self.call(Operation::Setxattr, request, ino);
+        let (name, value) = (name.to_owned(), value.to_owned());
+        self.answer_slowly(call, reply, move |call| {
+            let condition = match flags {
+                libc::XATTR_CREATE => SetCondition::MustNotExist,
+                libc::XATTR_REPLACE => SetCondition::MustExist,
+                _ => SetCondition::None,
+            };
+            call.fs.setxattr(call.ino, &name, Some(&value), condition)
+        });
+    }
+
+    fn removexattr(&self, request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let call = self.call(Operation::Removexattr, request, ino);
+        call.empty(reply, |call| call.fs.setxattr(call.ino, name, None, SetCondition::None));
+    }
+
+    /// The kernel checks permissions itself (`default_permissions`).
+    fn access(&self, _request: &Request, _ino: INodeNo, _mask: AccessFlags, reply: ReplyEmpty) {
+        reply.ok();
+    }
+
+    /// The kernel's own answer is right: one extent of data. ENOSYS says so for good.
+    fn lseek(
+        &self, _request: &Request, _ino: INodeNo, _handle: FileHandle, _offset: i64, _whence: i32,
+        reply: ReplyLseek,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+}

@@ -1,0 +1,233 @@
+//! Open files and folders, and the writers and uploads behind them.
+
+use crate::fs::fault::{Fault, Result};
+use crate::fs::inodes::Ino;
+use crate::fs::layer_writer::LayerWriter;
+use crate::fs::listing::Listing;
+use crate::fs::manifest_writer::ManifestWriter;
+use crate::fs::node::Node;
+use crate::model::{Error, RepositoryName, UploadId};
+use crate::registry::{Layer, LayerUpload, Registry};
+use parking_lot::{Mutex, RwLock};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+/// What an open file or folder is.
+pub(super) enum Handle {
+    /// A published layer, open for reading.
+    Layer(RepositoryName, Arc<dyn Layer>),
+    /// Bytes as they were when the file was opened: a manifest or a control file.
+    Pinned(Arc<[u8]>),
+    /// An upload.
+    Upload(Arc<dyn LayerUpload>),
+    /// A layer being written under its digest.
+    LayerWriter(Arc<LayerWriter>),
+    /// A manifest being written.
+    ManifestWriter(Arc<ManifestWriter>),
+    /// A folder; its lock is held while one listing call goes on.
+    Folder(Mutex<Listing>),
+}
+
+impl Handle {
+    /// How long the file is, whether or not it still has a name.
+    pub(super) fn length(&self) -> u64 {
+        match self {
+            Self::Layer(_, layer) => layer.length(),
+            Self::Pinned(bytes) => bytes.len() as u64,
+            Self::Upload(upload) => match (upload.stat(), upload.backing_file()) {
+                (Ok(stat), _) => stat.length,
+                (Err(_), Some(file)) => {
+                    let stat = rustix::fs::fstat(file);
+                    stat.map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0))
+                }
+                (Err(_), None) => 0,
+            },
+            Self::LayerWriter(writer) => writer.stat().map_or(0, |stat| stat.length),
+            Self::ManifestWriter(writer) => writer.stat().map_or(0, |draft| draft.length),
+            Self::Folder(_) => 0,
+        }
+    }
+}
+
+/// The table of open files. Lock 2 (ARCHITECTURE, "Locks"): held for one map operation.
+#[derive(Default)]
+pub(super) struct Handles {
+    next: AtomicU64,
+    table: RwLock<HashMap<u64, (Ino, Arc<Handle>)>>,
+}
+
+impl Handles {
+    /// Keeps an open `handle` of `ino` and gives its number, which is never given out again.
+    pub(super) fn insert(&self, ino: Ino, handle: Handle) -> u64 {
+        let number = self.next.fetch_add(1, Ordering::Relaxed) + 1;
+        self.table.write().insert(number, (ino, Arc::new(handle)));
+        number
+    }
+
+    /// Some open handle of `ino`. This looks at all; it is for files whose name is gone.
+    pub(super) fn of(&self, ino: Ino) -> Option<Arc<Handle>> {
+        let table = self.table.read();
+        table.values().find(|(of, _)| *of == ino).map(|(_, handle)| Arc::clone(handle))
+    }
+
+    /// The handle of this number.
+    pub(super) fn get(&self, number: u64) -> Result<Arc<Handle>> {
+        let table = self.table.read();
+        table.get(&number).map(|(_, handle)| Arc::clone(handle)).ok_or(Fault::BadHandle)
+    }
+
+    /// Takes the handle out; it goes when the last call on it is over.
+    pub(super) fn remove(&self, number: u64) -> Option<Arc<Handle>> {
+        self.table.write().remove(&number).map(|(_, handle)| handle)
+    }
+
+    /// How many files and folders are open.
+    pub(super) fn count(&self) -> usize {
+        self.table.read().len()
+    }
+}
+
+/// A file that is being written where nothing, or something else, is published.
+#[derive(Clone)]
+pub(super) enum Writer {
+    /// Under a digest in `layers`.
+    Layer(Arc<LayerWriter>),
+    /// In `manifests`.
+    Manifest(Arc<ManifestWriter>),
+}
+
+enum WeakWriter {
+    Layer(Weak<LayerWriter>),
+    Manifest(Weak<ManifestWriter>),
+}
+
+impl WeakWriter {
+    fn upgrade(&self) -> Option<Writer> {
+        match self {
+            Self::Layer(writer) => writer.upgrade().map(Writer::Layer),
+            Self::Manifest(writer) => writer.upgrade().map(Writer::Manifest),
+        }
+    }
+}
+
+/// How many manifests may be written at once. Each takes up to 4 MiB of memory.
+pub(super) const MANIFEST_WRITERS_MAX: usize = 64;
+
+/// The writers, by what they will become. Its lock is held for one map operation.
+#[derive(Default)]
+pub(super) struct Writers {
+    table: Mutex<HashMap<Node, Vec<WeakWriter>>>,
+}
+
+impl Writers {
+    /// Keeps a writer of `node`, the youngest for now. Errors: `TooMany`.
+    pub(super) fn insert(&self, node: &Node, writer: &Writer) -> Result<()> {
+        let mut table = self.table.lock();
+        table.retain(|_, writers| {
+            writers.retain(|writer| writer.upgrade().is_some());
+            !writers.is_empty()
+        });
+        let is_manifest = |writer: &&WeakWriter| matches!(writer, WeakWriter::Manifest(_));
+        let weak = match writer {
+            Writer::Layer(writer) => WeakWriter::Layer(Arc::downgrade(writer)),
+            Writer::Manifest(writer) => {
+                if table.values().flatten().filter(is_manifest).count() >= MANIFEST_WRITERS_MAX {
+                    let what = "manifests being written";
+                    return Err(Error::TooMany { what, limit: MANIFEST_WRITERS_MAX }.into());
+                }
+                WeakWriter::Manifest(Arc::downgrade(writer))
+            }
+        };
+        table.entry(node.clone()).or_default().push(weak);
+        Ok(())
+    }
+
+    /// The youngest writer of `node` that is still open.
+    pub(super) fn get(&self, node: &Node) -> Option<Writer> {
+        let table = self.table.lock();
+        table.get(node)?.iter().rev().find_map(WeakWriter::upgrade)
+    }
+}
+
+/// The uploads that are open, so that every open file of one shares it. Its lock is held for one
+/// map operation.
+#[derive(Default)]
+pub(super) struct Uploads {
+    table: Mutex<HashMap<UploadId, Weak<dyn LayerUpload>>>,
+}
+
+/// How often, and after which pause, taking up an upload is tried again: the file may just have
+/// been closed here, or another thread may have taken it up a moment ago.
+const TAKE_UP_TRIES: u32 = 20;
+const TAKE_UP_PAUSE: Duration = Duration::from_millis(5);
+
+impl Uploads {
+    /// Keeps an upload that has just begun.
+    pub(super) fn insert(&self, upload: &Arc<dyn LayerUpload>) {
+        let mut table = self.table.lock();
+        table.retain(|_, upload| upload.strong_count() > 0);
+        table.insert(upload.uuid(), Arc::downgrade(upload));
+    }
+
+    /// The upload if some file of it is open.
+    pub(super) fn get(&self, uuid: &UploadId) -> Option<Arc<dyn LayerUpload>> {
+        self.table.lock().get(uuid)?.upgrade()
+    }
+
+    /// The upload, taken up again if no file of it is open. Errors: `UploadUnknown`, `UploadBusy`.
+    pub(super) fn take_up(
+        &self, registry: &dyn Registry, name: &RepositoryName, uuid: &UploadId,
+    ) -> Result<Arc<dyn LayerUpload>> {
+        let mut tries = 0;
+        loop {
+            if let Some(upload) = self.get(uuid) {
+                return Ok(upload);
+            }
+            match registry.repository(name).layers().resume(uuid) {
+                Ok(upload) => {
+                    self.insert(&upload);
+                    return Ok(upload);
+                }
+                Err(Error::UploadBusy(_)) if tries < TAKE_UP_TRIES => {
+                    tries += 1;
+                    thread::sleep(TAKE_UP_PAUSE);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// How many uploads are open.
+    pub(super) fn count(&self) -> usize {
+        self.table.lock().values().filter(|upload| upload.strong_count() > 0).count()
+    }
+}
+
+/// What the adapter must know of a file that was opened.
+pub(super) struct Opened {
+    /// The handle's number.
+    pub handle: u64,
+    /// How the kernel may read it.
+    pub reading: Reading,
+    /// Whether a close must be told: only files that can be written have something to say then.
+    pub flush: bool,
+    /// Which inode it is.
+    pub ino: Ino,
+}
+
+/// How the kernel may read an open file.
+pub(super) enum Reading {
+    /// Content that never changes: from the layer's own file where there is one, or cached.
+    Layer(Arc<dyn Layer>),
+    /// Content that never changes: cached.
+    Cached,
+    /// Content that may change: every read asks.
+    Direct,
+}

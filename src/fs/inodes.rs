@@ -1,0 +1,265 @@
+//! Inode numbers: which node each names, and how often the kernel holds it.
+//!
+//! A number is given out once and never again while the daemon lives. A node keeps its number as
+//! long as the kernel knows it. A node that was removed is detached: its number still answers for
+//! open files, and the name gets a new one when it is made again.
+
+use crate::fs::node::Node;
+use crate::model::RepositoryName;
+use parking_lot::RwLock;
+use std::{collections::HashMap, sync::Arc};
+
+/// An inode number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ino(pub u64);
+
+impl Ino {
+    /// The root's number, fixed by FUSE.
+    pub const ROOT: Self = Self(1);
+    /// What a listing shows for a node that has no number yet.
+    pub(super) const UNKNOWN: Self = Self(0xffff_ffff);
+}
+
+/// The table of inode numbers.
+///
+/// Its lock is lock 1 (ARCHITECTURE, "Locks"): held for a look-up or a change of the maps, never
+/// while anything else is called.
+#[derive(Debug)]
+pub(super) struct Inodes {
+    table: RwLock<Table>,
+}
+
+#[derive(Debug)]
+struct Table {
+    next: u64,
+    inodes: HashMap<Ino, Inode>,
+    numbers: HashMap<Arc<Node>, Ino>,
+}
+
+#[derive(Debug)]
+struct Inode {
+    node: Arc<Node>,
+    lookup_count: u64,
+    detached: bool,
+}
+
+/// What an inode number stands for.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    /// The node.
+    pub node: Arc<Node>,
+    /// Whether its name was removed or replaced since.
+    pub detached: bool,
+}
+
+impl Default for Inodes {
+    fn default() -> Self {
+        let root = Arc::new(Node::Root);
+        let inode = Inode { node: Arc::clone(&root), lookup_count: 1, detached: false };
+        let table = Table {
+            next: Ino::ROOT.0 + 1,
+            inodes: HashMap::from([(Ino::ROOT, inode)]),
+            numbers: HashMap::from([(root, Ino::ROOT)]),
+        };
+        Self { table: RwLock::new(table) }
+    }
+}
+
+impl Inodes {
+    /// What `ino` stands for. `None` only when the kernel asks for what it has forgotten.
+    pub(super) fn get(&self, ino: Ino) -> Option<Known> {
+        let table = self.table.read();
+        let inode = table.inodes.get(&ino)?;
+        Some(Known { node: Arc::clone(&inode.node), detached: inode.detached })
+    }
+
+    /// The number of `node`, given out to the kernel once more.
+    pub(super) fn look_up(&self, node: Node) -> Ino {
+        let mut table = self.table.write();
+        if let Some(&ino) = table.numbers.get(&node) {
+            if let Some(inode) = table.inodes.get_mut(&ino) {
+                inode.lookup_count += 1;
+            }
+            return ino;
+        }
+        let ino = Ino(table.next);
+        table.next += 1;
+        let node = Arc::new(node);
+        table.numbers.insert(Arc::clone(&node), ino);
+        table.inodes.insert(ino, Inode { node, lookup_count: 1, detached: false });
+        ino
+    }
+
+    /// The number of `node` if the kernel knows it; nothing is given out.
+    pub(super) fn number(&self, node: &Node) -> Option<Ino> {
+        self.table.read().numbers.get(node).copied()
+    }
+
+    /// The kernel gives back `count` of what it was given. Says whether the number is gone.
+    pub(super) fn forget(&self, ino: Ino, count: u64) -> bool {
+        if ino == Ino::ROOT {
+            return false;
+        }
+        let mut table = self.table.write();
+        let Some(inode) = table.inodes.get_mut(&ino) else { return false };
+        inode.lookup_count = inode.lookup_count.saturating_sub(count);
+        if inode.lookup_count > 0 {
+            return false;
+        }
+        if let Some(inode) = table.inodes.remove(&ino)
+            && !inode.detached
+        {
+            table.numbers.remove(&inode.node);
+        }
+        table.shrink();
+        true
+    }
+
+    /// `node` was removed: its number no longer answers to the name.
+    pub(super) fn detach(&self, node: &Node) {
+        self.table.write().detach(node);
+    }
+
+    /// What was `from` is `to` from now on, under the same number. What was `to` is detached.
+    pub(super) fn rebind(&self, from: &Node, to: Node) {
+        let mut table = self.table.write();
+        if *from == to {
+            return;
+        }
+        table.detach(&to);
+        if let Some(ino) = table.numbers.remove(from) {
+            table.bind(ino, to);
+        }
+    }
+
+    /// Two nodes have swapped names.
+    pub(super) fn exchange(&self, one: &Node, other: &Node) {
+        let mut table = self.table.write();
+        let numbers = (table.numbers.remove(one), table.numbers.remove(other));
+        if let Some(ino) = numbers.0 {
+            table.bind(ino, other.clone());
+        }
+        if let Some(ino) = numbers.1 {
+            table.bind(ino, one.clone());
+        }
+    }
+
+    /// The repository `from`, with everything in and below it, is `to` from now on. Nodes whose new
+    /// name would be too long are detached.
+    pub(super) fn rename_repository(&self, from: &RepositoryName, to: &RepositoryName) {
+        let mut table = self.table.write();
+        let within = |node: &Node, name| node.repository().is_some_and(|it| it.is_within(name));
+        let select = |table: &Table, name| {
+            let nodes = table.numbers.iter().filter(|(node, _)| within(node, name));
+            nodes.map(|(node, ino)| (Arc::clone(node), *ino)).collect::<Vec<_>>()
+        };
+        for (node, _) in select(&table, to) {
+            table.detach(&node);
+        }
+        for (node, ino) in select(&table, from) {
+            let moved = node.repository().and_then(|name| name.rebased(from, to));
+            match moved {
+                Some(name) => {
+                    table.numbers.remove(&node);
+                    table.bind(ino, node.moved_to(name));
+                }
+                None => table.detach(&node),
+            }
+        }
+    }
+
+    /// How many numbers the kernel holds.
+    pub(super) fn count(&self) -> usize {
+        self.table.read().inodes.len()
+    }
+}
+
+/// Maps smaller than this are never shrunk: it would cost more than it frees.
+const SHRINK_CAPACITY_MIN: usize = 4096;
+
+impl Table {
+    fn detach(&mut self, node: &Node) {
+        if let Some(ino) = self.numbers.remove(node)
+            && let Some(inode) = self.inodes.get_mut(&ino)
+        {
+            inode.detached = true;
+        }
+    }
+
+    fn bind(&mut self, ino: Ino, node: Node) {
+        let node = Arc::new(node);
+        if let Some(inode) = self.inodes.get_mut(&ino) {
+            inode.node = Arc::clone(&node);
+            inode.detached = false;
+            self.numbers.insert(node, ino);
+        }
+    }
+
+    /// Gives memory back once a walk over a big registry has been forgotten.
+    fn shrink(&mut self) {
+        if self.inodes.capacity() > SHRINK_CAPACITY_MIN
+            && self.inodes.len() * 8 < self.inodes.capacity()
+        {
+            self.inodes.shrink_to(self.inodes.len() * 2);
+            self.numbers.shrink_to(self.numbers.len() * 2);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::UploadId;
+
+    fn repository(name: &str) -> Node {
+        Node::Repository(name.parse().unwrap())
+    }
+
+    #[test]
+    fn a_number_is_never_given_out_twice() {
+        let inodes = Inodes::default();
+        let first = inodes.look_up(repository("a"));
+        assert_eq!(inodes.look_up(repository("a")), first);
+        assert!(!inodes.forget(first, 1));
+        assert!(inodes.forget(first, 1));
+        assert!(inodes.get(first).is_none());
+        assert_ne!(inodes.look_up(repository("a")), first);
+    }
+
+    #[test]
+    fn a_removed_node_answers_under_its_old_number_only() {
+        let inodes = Inodes::default();
+        let old = inodes.look_up(repository("a"));
+        inodes.detach(&repository("a"));
+        assert!(inodes.get(old).unwrap().detached);
+        let new = inodes.look_up(repository("a"));
+        assert_ne!(old, new);
+        assert!(inodes.forget(old, 1));
+        assert_eq!(inodes.number(&repository("a")), Some(new));
+    }
+
+    #[test]
+    fn a_finished_upload_keeps_its_number_as_a_layer() {
+        let inodes = Inodes::default();
+        let name: RepositoryName = "a".parse().unwrap();
+        let upload = Node::Upload(name.clone(), UploadId::random());
+        let layer = Node::Layer(name, crate::model::Digest::sha256(b""));
+        let before = inodes.look_up(layer.clone());
+        let ino = inodes.look_up(upload.clone());
+        inodes.rebind(&upload, layer.clone());
+        assert_eq!(inodes.number(&layer), Some(ino));
+        assert!(inodes.get(before).unwrap().detached);
+    }
+
+    #[test]
+    fn a_renamed_repository_takes_everything_below_with_it() {
+        let inodes = Inodes::default();
+        let child = inodes.look_up(repository("a/b/c"));
+        let other = inodes.look_up(repository("ab"));
+        let replaced = inodes.look_up(repository("x"));
+        inodes.rename_repository(&"a/b".parse().unwrap(), &"x".parse().unwrap());
+        assert_eq!(*inodes.get(child).unwrap().node, repository("x/c"));
+        assert_eq!(*inodes.get(other).unwrap().node, repository("ab"));
+        assert!(inodes.get(replaced).unwrap().detached);
+    }
+}

@@ -1,0 +1,198 @@
+//! Writing a manifest: the bytes gather in memory and are put when they are flushed, whole or not
+//! at all. Until then the tag names what it named before.
+
+use crate::fs::fault::Result;
+use crate::model::{AttributesChange, Digest, Error, MANIFEST_BYTES_MAX, Manifest, Reference};
+use crate::registry::{PutAs, Repository};
+use parking_lot::Mutex;
+use std::{sync::Arc, time::SystemTime};
+
+/// A manifest being written.
+pub(super) struct ManifestWriter {
+    repository: Arc<dyn Repository>,
+    target: Reference,
+    /// Lock 3 (ARCHITECTURE, "Locks"): one publisher at a time. Held across the put.
+    publishing: Mutex<()>,
+    draft: Mutex<Draft>,
+}
+
+struct Draft {
+    bytes: Vec<u8>,
+    /// Whether something was written that no flush has put.
+    dirty: bool,
+    /// Whether a put has succeeded through this file.
+    published: bool,
+    /// How far a writer wanted to go that was refused: what is here is not what it meant, though it
+    /// may well be a manifest. Only cutting the file mends that.
+    refused: Option<u64>,
+    attributes: AttributesChange,
+    modified_at: SystemTime,
+}
+
+/// What is known of an unpublished manifest.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DraftStat {
+    /// Number of bytes so far.
+    pub length: u64,
+    /// The attributes it will be put with.
+    pub attributes: AttributesChange,
+    /// When something was last written.
+    pub modified_at: SystemTime,
+}
+
+impl ManifestWriter {
+    /// Begins with `bytes`: those of the manifest that is to be changed, or none.
+    pub(super) fn begin(
+        repository: Arc<dyn Repository>, target: Reference, bytes: Vec<u8>,
+        attributes: AttributesChange,
+    ) -> Self {
+        let modified_at = SystemTime::now();
+        let draft =
+            Draft { bytes, dirty: false, published: false, refused: None, attributes, modified_at };
+        let (publishing, draft) = (Mutex::new(()), Mutex::new(draft));
+        Self { repository, target, publishing, draft }
+    }
+
+    /// Writes. Errors: `ManifestTooLarge`.
+    pub(super) fn write_at(&self, data: &[u8], offset: u64) -> Result<()> {
+        let mut draft = self.draft.lock();
+        let end = draft.within_limit(offset.saturating_add(data.len() as u64))?;
+        let start = end - data.len();
+        if draft.bytes.len() < end {
+            draft.bytes.resize(end, 0);
+        }
+        draft.bytes[start..end].copy_from_slice(data);
+        draft.touch();
+        Ok(())
+    }
+
+    /// Reads what was written so far. Gives the bytes from `offset`, at most `length`.
+    pub(super) fn read_at(&self, offset: u64, length: usize) -> Vec<u8> {
+        let draft = self.draft.lock();
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(draft.bytes.len());
+        let end = start.saturating_add(length).min(draft.bytes.len());
+        draft.bytes[start..end].to_vec()
+    }
+
+    /// Cuts or lengthens; to the length it has is no change.
+    pub(super) fn truncate(&self, length: u64) -> Result<()> {
+        let mut draft = self.draft.lock();
+        let length = draft.within_limit(length)?;
+        draft.refused = None;
+        if draft.bytes.len() != length {
+            draft.bytes.resize(length, 0);
+            draft.touch();
+        }
+        Ok(())
+    }
+
+    /// Puts what was written since the last time; with nothing written this is a no-op. A refusal
+    /// comes again with every flush until something more is written, or what is missing is there.
+    pub(super) fn flush(&self) -> Result<()> {
+        let _publishing = self.publishing.lock();
+        let (bytes, attributes) = {
+            let mut draft = self.draft.lock();
+            if let Some(length) = draft.refused {
+                return Err(too_large(length).into());
+            }
+            if !draft.dirty {
+                return Ok(());
+            }
+            draft.dirty = false;
+            (draft.bytes.clone(), draft.attributes)
+        };
+        let put = self.put(&bytes, &attributes);
+        let mut draft = self.draft.lock();
+        match put {
+            Ok(()) => draft.published = true,
+            Err(error) => {
+                draft.dirty = true;
+                return Err(error.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn put(&self, bytes: &[u8], attributes: &AttributesChange) -> Result<(), Error> {
+        put(&*self.repository, bytes, &self.target, attributes)
+    }
+
+    /// What is known of the draft; `None` when it has nothing that was not put.
+    pub(super) fn stat(&self) -> Option<DraftStat> {
+        let draft = self.draft.lock();
+        (draft.dirty || !draft.published).then(|| DraftStat {
+            length: draft.bytes.len() as u64,
+            attributes: draft.attributes,
+            modified_at: draft.attributes.modified_at.unwrap_or(draft.modified_at),
+        })
+    }
+
+    /// Changes the attributes it will be put with; `false` when everything was put already, and the
+    /// change belongs to what is stored. Times on a file in which nothing was written (`touch`) are
+    /// refused, because that would look as if a manifest had been made.
+    pub(super) fn change(&self, change: &AttributesChange) -> Result<bool> {
+        let mut draft = self.draft.lock();
+        if !draft.dirty && draft.published {
+            return Ok(false);
+        }
+        if !draft.dirty && draft.bytes.is_empty() && change.modified_at.is_some() {
+            return Err(Error::ManifestInvalid("nothing was written to it".to_owned()).into());
+        }
+        let attributes = &mut draft.attributes;
+        attributes.permissions = change.permissions.or(attributes.permissions);
+        attributes.uid = change.uid.or(attributes.uid);
+        attributes.gid = change.gid.or(attributes.gid);
+        attributes.modified_at = change.modified_at.or(attributes.modified_at);
+        attributes.accessed_at = change.accessed_at.or(attributes.accessed_at);
+        Ok(true)
+    }
+
+    /// Whether it has something that was not put.
+    pub(super) fn is_dirty(&self) -> bool {
+        self.draft.lock().dirty
+    }
+}
+
+impl Draft {
+    /// `length` as an index, when a manifest may be that long.
+    fn within_limit(&mut self, length: u64) -> Result<usize, Error> {
+        match usize::try_from(length) {
+            Ok(index) if length <= MANIFEST_BYTES_MAX => Ok(index),
+            Ok(_) | Err(_) => {
+                self.refused = Some(length);
+                Err(too_large(length))
+            }
+        }
+    }
+
+    /// Something was written: a time that was set before no longer holds.
+    fn touch(&mut self) {
+        self.dirty = true;
+        self.modified_at = SystemTime::now();
+        self.attributes.modified_at = None;
+    }
+}
+
+/// Puts `bytes` as a manifest under `target`. Errors: as parsing and putting; `DigestMismatch` when
+/// the target is another digest.
+pub(super) fn put(
+    repository: &dyn Repository, bytes: &[u8], target: &Reference, attributes: &AttributesChange,
+) -> Result<(), Error> {
+    let manifest = Manifest::parse(bytes)?;
+    let put_as = match target {
+        Reference::Tag(tag) => PutAs::Tag(tag.clone()),
+        Reference::Digest(expected) => {
+            let computed = *manifest.digest();
+            if computed != *expected {
+                return Err(Error::DigestMismatch { expected: *expected, computed });
+            }
+            PutAs::Untagged
+        }
+    };
+    let _digest: Digest = repository.manifests().put(&manifest, &put_as, attributes)?;
+    Ok(())
+}
+
+fn too_large(length: u64) -> Error {
+    Error::ManifestTooLarge { length, limit: MANIFEST_BYTES_MAX }
+}

@@ -1,0 +1,245 @@
+//! Opening, creating and closing files.
+
+use crate::fs::attr::Entry;
+use crate::fs::fault::{Fault, Result};
+use crate::fs::handles::{Handle, Opened, Reading, Writer};
+use crate::fs::inodes::Ino;
+use crate::fs::layer_writer::LayerWriter;
+use crate::fs::lookup::upload_name;
+use crate::fs::manifest_writer::ManifestWriter;
+use crate::fs::node::{Name, Node};
+use crate::fs::{Caller, RegistryFs};
+use crate::model::{AttributesChange, Digest, Error, Reference, RepositoryName};
+use crate::registry::Layer;
+use std::{ffi::OsStr, sync::Arc};
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpenMode {
+    /// For writing, perhaps also for reading.
+    pub write: bool,
+    /// Emptied first.
+    pub truncate: bool,
+    /// Only if it did not exist.
+    pub exclusive: bool,
+}
+
+impl RegistryFs {
+    /// Opens the file `ino`.
+    pub(super) fn open(&self, ino: Ino, mode: OpenMode) -> Result<Opened> {
+        let node = self.node(ino)?;
+        let (handle, reading) = match &*node {
+            Node::Layer(name, digest) if !mode.write => {
+                let layer = self.fetch(&node, name, digest)?;
+                (Handle::Layer(name.clone(), Arc::clone(&layer)), Reading::Layer(layer))
+            }
+            // A published layer may be made again from nothing, and not be changed in part.
+            Node::Layer(name, digest) => {
+                let published = self.repository(name).layers().exists(digest)?;
+                if published && !mode.truncate {
+                    return Err(Error::LayerImmutable(*digest).into());
+                }
+                (
+                    self.write_layer(&node, name, digest, AttributesChange::default())?,
+                    Reading::Direct,
+                )
+            }
+            Node::Tag(name, tag) => {
+                let reference = Reference::Tag(tag.clone());
+                (self.open_manifest(&node, name, reference, mode)?, Reading::Direct)
+            }
+            Node::Revision(name, digest) => {
+                if mode.write && !mode.truncate {
+                    return Err(Error::LayerImmutable(*digest).into());
+                }
+                let reference = Reference::Digest(*digest);
+                let reading = if mode.write { Reading::Direct } else { Reading::Cached };
+                (self.open_manifest(&node, name, reference, mode)?, reading)
+            }
+            Node::Upload(name, uuid) => {
+                let upload = self.uploads.take_up(&*self.registry, name, uuid)?;
+                if mode.truncate {
+                    upload.truncate(0)?;
+                }
+                (Handle::Upload(upload), Reading::Direct)
+            }
+            Node::ControlFile(_) if mode.write => {
+                return Err(Error::Unsupported("control files cannot be written").into());
+            }
+            Node::ControlFile(file) => {
+                (Handle::Pinned(self.control_text(*file).into_bytes().into()), Reading::Direct)
+            }
+            Node::Root
+            | Node::Repository(_)
+            | Node::Area(..)
+            | Node::StagingFolder(..)
+            | Node::Control => return Err(Fault::IsADirectory),
+        };
+        Ok(Opened { handle: self.handles.insert(ino, handle), reading, flush: mode.write, ino })
+    }
+
+    /// Creates and opens the file `name` in the folder `parent`. What exists by now is opened,
+    /// unless the mode is exclusive.
+    pub(super) fn create(
+        &self, caller: &Caller, parent: Ino, name: &OsStr, permissions: u32, mode: OpenMode,
+    ) -> Result<(Entry, Opened)> {
+        let folder = self.node(parent)?;
+        if let Ok(node) = self.find(&folder, name)
+            && let Ok(entry) = self.entry(node)
+        {
+            return self.open_existing(entry, mode);
+        }
+        let attributes = self.creation(caller, permissions);
+        let (node, handle) = match folder.child(name) {
+            Name::Upload => self.create_upload(&folder, name, &attributes)?,
+            Name::Impossible { kind, reason } => {
+                return Err(Error::name_invalid(kind, &name.to_string_lossy(), reason).into());
+            }
+            Name::Node(node) => match &node {
+                Node::Layer(repository, digest) => {
+                    let handle = self.write_layer(&node, repository, digest, attributes)?;
+                    (node, handle)
+                }
+                Node::Tag(repository, tag) => {
+                    let reference = Reference::Tag(tag.clone());
+                    let handle =
+                        self.write_manifest(&node, repository, reference, Vec::new(), attributes)?;
+                    (node, handle)
+                }
+                Node::Revision(repository, digest) => {
+                    let reference = Reference::Digest(*digest);
+                    let handle =
+                        self.write_manifest(&node, repository, reference, Vec::new(), attributes)?;
+                    (node, handle)
+                }
+                Node::Root
+                | Node::Repository(_)
+                | Node::Area(..)
+                | Node::Upload(..)
+                | Node::StagingFolder(..)
+                | Node::Control
+                | Node::ControlFile(_) => {
+                    let reason = "only folders can be made here; files belong into layers, manifests \
+                                  and uploads of a repository";
+                    return Err(Error::Unsupported(reason).into());
+                }
+            },
+        };
+        let entry = self.entry(node)?;
+        let handle = self.handles.insert(entry.ino, handle);
+        Ok((entry, Opened { handle, reading: Reading::Direct, flush: true, ino: entry.ino }))
+    }
+
+    fn open_existing(&self, entry: Entry, mode: OpenMode) -> Result<(Entry, Opened)> {
+        let opened = if mode.exclusive {
+            Err(Error::Exists("a file of this name".to_owned()).into())
+        } else {
+            self.open(entry.ino, mode)
+        };
+        match opened {
+            Ok(opened) => Ok((entry, opened)),
+            Err(fault) => {
+                // The kernel is told of the error only, so it will not forget the entry.
+                self.inodes.forget(entry.ino, 1);
+                Err(fault)
+            }
+        }
+    }
+
+    fn create_upload(
+        &self, folder: &Node, name: &OsStr, attributes: &AttributesChange,
+    ) -> Result<(Node, Handle)> {
+        let (upload_name, repository) = upload_name(folder, name)?.ok_or(Fault::NotADirectory)?;
+        let upload = self.repository(repository).layers().upload(&upload_name, attributes)?;
+        self.uploads.insert(&upload);
+        Ok((Node::Upload(repository.clone(), upload.uuid()), Handle::Upload(upload)))
+    }
+
+    fn fetch(&self, node: &Node, name: &RepositoryName, digest: &Digest) -> Result<Arc<dyn Layer>> {
+        match self.repository(name).layers().fetch(digest) {
+            Ok(layer) => Ok(layer),
+            Err(Error::LayerUnknown(..)) if self.writers.get(node).is_some() => {
+                Err(Error::Busy(digest.to_string()).into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn write_layer(
+        &self, node: &Node, name: &RepositoryName, digest: &Digest, attributes: AttributesChange,
+    ) -> Result<Handle> {
+        let writer = Arc::new(LayerWriter::begin(self.repository(name), *digest, &attributes)?);
+        self.writers.insert(node, &Writer::Layer(Arc::clone(&writer)))?;
+        Ok(Handle::LayerWriter(writer))
+    }
+
+    fn write_manifest(
+        &self, node: &Node, name: &RepositoryName, reference: Reference, bytes: Vec<u8>,
+        attributes: AttributesChange,
+    ) -> Result<Handle> {
+        let repository = self.repository(name);
+        let writer = Arc::new(ManifestWriter::begin(repository, reference, bytes, attributes));
+        self.writers.insert(node, &Writer::Manifest(Arc::clone(&writer)))?;
+        Ok(Handle::ManifestWriter(writer))
+    }
+
+    /// A manifest pinned for reading, or a writer that begins with what is there.
+    fn open_manifest(
+        &self, node: &Node, name: &RepositoryName, reference: Reference, mode: OpenMode,
+    ) -> Result<Handle> {
+        let stored = match self.repository(name).manifests().get(&reference) {
+            _ if mode.truncate => None,
+            Ok(manifest) => Some(manifest),
+            Err(error) if error.is_unknown() && self.writers.get(node).is_some() => None,
+            Err(error) => return Err(error.into()),
+        };
+        if mode.write {
+            let bytes = stored.map_or_else(Vec::new, |manifest| manifest.bytes().to_vec());
+            return self.write_manifest(node, name, reference, bytes, AttributesChange::default());
+        }
+        match stored {
+            Some(manifest) => Ok(Handle::Pinned(Arc::clone(manifest.bytes()))),
+            None => Err(Error::Busy(reference.to_string()).into()),
+        }
+    }
+
+    /// Publishes what was written through `handle`: called for every close(2) of every descriptor,
+    /// and the last chance to tell a tool that something is wrong.
+    pub fn flush(&self, handle: u64) -> Result<()> {
+        match &*self.handles.get(handle)? {
+            Handle::LayerWriter(writer) => writer.flush(),
+            Handle::ManifestWriter(writer) => writer.flush(),
+            Handle::Upload(upload) => {
+                upload.settle();
+                Ok(())
+            }
+            Handle::Layer(..) | Handle::Pinned(_) | Handle::Folder(_) => Ok(()),
+        }
+    }
+
+    /// Makes what was written through `handle` survive a power cut, under the name that it has. A
+    /// manifest lies in memory until it is put, so this puts it.
+    pub fn sync(&self, handle: u64) -> Result<()> {
+        match &*self.handles.get(handle)? {
+            Handle::Upload(upload) => match upload.sync() {
+                // It became a layer or manifest meanwhile.
+                Err(Error::UploadUnknown(_)) => Ok(self.registry.sync()?),
+                result => Ok(result?),
+            },
+            Handle::LayerWriter(writer) if !writer.is_published() => writer.sync(),
+            Handle::ManifestWriter(writer) => {
+                writer.flush()?;
+                Ok(self.registry.sync()?)
+            }
+            Handle::LayerWriter(_) | Handle::Layer(..) | Handle::Pinned(_) | Handle::Folder(_) => {
+                Ok(self.registry.sync()?)
+            }
+        }
+    }
+
+    /// The last close of `handle`. Nobody is told of errors any more, so nothing that a user could
+    /// miss happens here.
+    pub fn release(&self, handle: u64) {
+        drop(self.handles.remove(handle));
+    }
+}

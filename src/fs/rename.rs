@@ -1,0 +1,293 @@
+//! What moving, linking and removing mean: Finish, Put, Tag, Retag, Untag, Cancel, Mount.
+
+use crate::fs::RegistryFs;
+use crate::fs::attr::Entry;
+use crate::fs::fault::{Fault, Result};
+use crate::fs::inodes::Ino;
+use crate::fs::lookup::upload_name;
+use crate::fs::manifest_writer;
+use crate::fs::node::{Name, Node};
+use crate::model::{
+    AttributesChange, Digest, Error, MANIFEST_BYTES_MAX, Reference, RepositoryName, Tag, UploadId,
+};
+use crate::registry::{LayerUpload, Retag, Subject};
+use std::{ffi::OsStr, sync::Arc};
+
+/// What becomes of a file that has the new name already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RenameMode {
+    /// It is replaced.
+    Replace,
+    /// It stays, and the call is refused (`RENAME_NOREPLACE`).
+    KeepExisting,
+    /// The two swap names (`RENAME_EXCHANGE`).
+    Exchange,
+}
+
+impl RegistryFs {
+    /// Renames `name` in the folder `parent` to `new_name` in the folder `new_parent`.
+    pub fn rename(
+        &self, (parent, name): (Ino, &OsStr), (new_parent, new_name): (Ino, &OsStr),
+        mode: RenameMode,
+    ) -> Result<()> {
+        let (from_folder, to_folder) = (self.node(parent)?, self.node(new_parent)?);
+        let from = self.find(&from_folder, name)?;
+        let to = match to_folder.child(new_name) {
+            Name::Node(node) => Some(node),
+            Name::Upload => None,
+            Name::Impossible { kind, reason } => {
+                return Err(Error::name_invalid(kind, &new_name.to_string_lossy(), reason).into());
+            }
+        };
+        if mode == RenameMode::KeepExisting {
+            let existing = to.clone().map_or_else(|| self.find(&to_folder, new_name), Ok);
+            if existing.is_ok_and(|node| self.stat(&node).is_ok()) {
+                return Err(Error::Exists(new_name.to_string_lossy().into_owned()).into());
+            }
+        }
+        match (&from, to) {
+            (Node::Tag(a, tag), Some(Node::Tag(b, new_tag))) if *a == b => {
+                self.retag(a, tag, &new_tag, mode)
+            }
+            (_, _) if mode == RenameMode::Exchange => {
+                Err(Error::Unsupported("only tags of one repository can be exchanged").into())
+            }
+            (Node::Upload(repository, uuid), Some(to)) => {
+                self.rename_upload_to_content(repository, uuid, &from, to)
+            }
+            (Node::Upload(repository, uuid), None) => {
+                self.rename_upload(repository, uuid, &to_folder, new_name)
+            }
+            (Node::Layer(a, digest), Some(Node::Layer(b, to))) => {
+                self.move_layer(a, digest, &b, &to)
+            }
+            (Node::Repository(a), Some(Node::Repository(b))) => {
+                self.registry.rename(a, &b)?;
+                self.inodes.rename_repository(a, &b);
+                self.rename_staging(a, &b);
+                Ok(())
+            }
+            (Node::Layer(..) | Node::Tag(..) | Node::Revision(..), _) => Err(Fault::CrossDevice),
+            (
+                Node::Root
+                | Node::Repository(_)
+                | Node::Area(..)
+                | Node::StagingFolder(..)
+                | Node::Control
+                | Node::ControlFile(_),
+                _,
+            ) => Err(Error::Unsupported("this folder or file cannot be moved there").into()),
+        }
+    }
+
+    fn retag(&self, name: &RepositoryName, from: &Tag, to: &Tag, mode: RenameMode) -> Result<()> {
+        let (old, new) =
+            (Node::Tag(name.clone(), from.clone()), Node::Tag(name.clone(), to.clone()));
+        let repository = self.repository(name);
+        let retag = match mode {
+            RenameMode::Replace => Retag::Replace,
+            RenameMode::KeepExisting => Retag::KeepExisting,
+            RenameMode::Exchange => Retag::Exchange,
+        };
+        repository.manifests().retag(from, to, retag)?;
+        match mode {
+            RenameMode::Replace | RenameMode::KeepExisting => self.inodes.rebind(&old, new),
+            RenameMode::Exchange => self.inodes.exchange(&old, &new),
+        }
+        Ok(())
+    }
+
+    /// An upload becomes a layer (Finish) or a manifest (Put).
+    fn rename_upload_to_content(
+        &self, name: &RepositoryName, uuid: &UploadId, from: &Node, to: Node,
+    ) -> Result<()> {
+        // Content of another repository is copied by the tool, under a new upload.
+        if to.repository() != Some(name) {
+            return Err(Fault::CrossDevice);
+        }
+        let upload = self.uploads.take_up(&*self.registry, name, uuid)?;
+        match &to {
+            Node::Layer(_, digest) => drop(upload.finish(digest)?),
+            Node::Tag(_, tag) => self.put_upload(name, &*upload, &Reference::Tag(tag.clone()))?,
+            Node::Revision(_, digest) => {
+                self.put_upload(name, &*upload, &Reference::Digest(*digest))?;
+            }
+            Node::Root
+            | Node::Repository(_)
+            | Node::Area(..)
+            | Node::Upload(..)
+            | Node::StagingFolder(..)
+            | Node::Control
+            | Node::ControlFile(_) => return Err(Fault::IsADirectory),
+        }
+        self.inodes.rebind(from, to);
+        Ok(())
+    }
+
+    /// Puts the content of an upload as a manifest, with its attributes, and ends the upload.
+    fn put_upload(
+        &self, name: &RepositoryName, upload: &dyn LayerUpload, target: &Reference,
+    ) -> Result<()> {
+        let stat = upload.stat()?;
+        if stat.length > MANIFEST_BYTES_MAX {
+            let limit = MANIFEST_BYTES_MAX;
+            return Err(Error::ManifestTooLarge { length: stat.length, limit }.into());
+        }
+        let mut bytes = vec![0; usize::try_from(stat.length).map_err(|_| Fault::TooLong)?];
+        let count = upload.read_at(&mut bytes, 0)?;
+        bytes.truncate(count);
+        let attributes = AttributesChange::to(&stat.attributes);
+        let repository = self.repository(name);
+        let kept = repository.attributes();
+        let from = Subject::Upload(stat.uuid);
+        let extended = kept.extended_names(&from)?;
+        let values = extended.iter().map(|name| kept.extended(&from, name));
+        let values = values.collect::<Result<Vec<_>, _>>()?;
+        manifest_writer::put(&*repository, &bytes, target, &attributes)?;
+        if let Reference::Tag(tag) = target {
+            let to = Subject::Tag(tag.clone());
+            for (name, value) in extended.iter().zip(values) {
+                kept.set_extended(&to, name, value.as_deref())?;
+            }
+        }
+        upload.cancel()?;
+        Ok(())
+    }
+
+    /// An upload gets another name, and an upload that has that name already is cancelled.
+    fn rename_upload(
+        &self, name: &RepositoryName, uuid: &UploadId, folder: &Node, file: &OsStr,
+    ) -> Result<()> {
+        let (new_name, repository) = upload_name(folder, file)?.ok_or(Fault::NotADirectory)?;
+        if repository != name {
+            return Err(Fault::CrossDevice);
+        }
+        let replaced = self.repository(name).layers().find_upload(&new_name)?;
+        if replaced == Some(*uuid) {
+            return Ok(());
+        }
+        self.uploads.take_up(&*self.registry, name, uuid)?.rename(&new_name)?;
+        if let Some(replaced) = replaced {
+            self.cancel(name, &replaced)?;
+        }
+        Ok(())
+    }
+
+    /// A layer moves to another repository, and only as itself.
+    fn move_layer(
+        &self, from: &RepositoryName, digest: &Digest, to: &RepositoryName, new: &Digest,
+    ) -> Result<()> {
+        if digest != new {
+            return Err(Error::DigestMismatch { expected: *new, computed: *digest }.into());
+        }
+        if from == to {
+            return Ok(());
+        }
+        let (source, target) = (self.repository(from), self.repository(to));
+        let attributes = AttributesChange::to(&source.layers().stat(digest)?.attributes);
+        target.layers().mount(digest, from, &attributes)?;
+        source.layers().delete(digest)?;
+        self.inodes.rebind(&Node::Layer(from.clone(), *digest), Node::Layer(to.clone(), *digest));
+        Ok(())
+    }
+
+    fn rename_staging(&self, from: &RepositoryName, to: &RepositoryName) {
+        let mut staging = self.staging.lock();
+        let moved = staging.extract_if(|(name, ..)| name.is_within(from)).collect::<Vec<_>>();
+        for (name, area, folder) in moved {
+            if let Some(name) = name.rebased(from, to) {
+                staging.insert((name, area, folder));
+            }
+        }
+    }
+
+    /// Gives the file `ino` a second name: Tag for manifests, Mount for layers.
+    pub fn link(&self, ino: Ino, new_parent: Ino, new_name: &OsStr) -> Result<Entry> {
+        let (node, folder) = (self.node(ino)?, self.node(new_parent)?);
+        let to = match folder.child(new_name) {
+            Name::Node(node) => node,
+            Name::Upload => {
+                return Err(Error::Unsupported("an upload has one name; copy it instead").into());
+            }
+            Name::Impossible { kind, reason } => {
+                return Err(Error::name_invalid(kind, &new_name.to_string_lossy(), reason).into());
+            }
+        };
+        if self.stat(&to).is_ok() {
+            return Err(Error::Exists(new_name.to_string_lossy().into_owned()).into());
+        }
+        match (&*node, &to) {
+            (Node::Layer(from, digest), Node::Layer(to, new)) if digest == new => {
+                self.repository(to).layers().mount(digest, from, &AttributesChange::default())?;
+            }
+            (Node::Layer(_, computed), Node::Layer(_, expected)) => {
+                let (expected, computed) = (*expected, *computed);
+                return Err(Error::DigestMismatch { expected, computed }.into());
+            }
+            (Node::Tag(from, tag), Node::Tag(to, new)) => {
+                self.tag(from, &Reference::Tag(tag.clone()), to, new)?;
+            }
+            (Node::Revision(from, digest), Node::Tag(to, new)) => {
+                self.tag(from, &Reference::Digest(*digest), to, new)?;
+            }
+            _ => return Err(Error::Unsupported("this cannot be linked there").into()),
+        }
+        self.entry(to)
+    }
+
+    /// Tags a manifest. In another repository this is a put, which checks what it refers to.
+    fn tag(
+        &self, from: &RepositoryName, reference: &Reference, to: &RepositoryName, tag: &Tag,
+    ) -> Result<()> {
+        let source = self.repository(from);
+        let attributes = AttributesChange::default();
+        if from == to {
+            let digest = source.manifests().stat(reference)?.digest;
+            return Ok(source.manifests().tag(&digest, tag, &attributes)?);
+        }
+        let manifest = source.manifests().get(reference)?;
+        let target = Reference::Tag(tag.clone());
+        Ok(manifest_writer::put(&*self.repository(to), manifest.bytes(), &target, &attributes)?)
+    }
+
+    /// Removes the file `name` of the folder `parent`: Untag, Delete or Cancel.
+    pub fn unlink(&self, parent: Ino, name: &OsStr) -> Result<()> {
+        let folder = self.node(parent)?;
+        let node = self.find(&folder, name)?;
+        let removed = match &node {
+            Node::Tag(repository, tag) => {
+                self.repository(repository).manifests().delete(&Reference::Tag(tag.clone()))
+            }
+            Node::Revision(repository, digest) => {
+                self.repository(repository).manifests().delete(&Reference::Digest(*digest))
+            }
+            Node::Layer(repository, digest) => self.repository(repository).layers().delete(digest),
+            Node::Upload(repository, uuid) => return self.cancel(repository, uuid),
+            Node::ControlFile(_) => {
+                return Err(Error::Unsupported("control files cannot be removed").into());
+            }
+            Node::Root
+            | Node::Repository(_)
+            | Node::Area(..)
+            | Node::StagingFolder(..)
+            | Node::Control => return Err(Fault::IsADirectory),
+        };
+        match removed {
+            Ok(()) => {
+                self.inodes.detach(&node);
+                Ok(())
+            }
+            Err(error) if error.is_unknown() && self.writers.get(&node).is_some() => {
+                Err(Error::Busy(name.to_string_lossy().into_owned()).into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn cancel(&self, name: &RepositoryName, uuid: &UploadId) -> Result<()> {
+        let upload: Arc<dyn LayerUpload> = self.uploads.take_up(&*self.registry, name, uuid)?;
+        upload.cancel()?;
+        self.inodes.detach(&Node::Upload(name.clone(), *uuid));
+        Ok(())
+    }
+}

@@ -1,0 +1,109 @@
+//! Reading, writing and copying through open files.
+
+use crate::fs::RegistryFs;
+use crate::fs::fault::{Fault, Result};
+use crate::fs::handles::Handle;
+use crate::model::Error;
+
+/// Bytes copied by one call at most: a long copy is many calls, so that it can be interrupted.
+const COPY_BYTES_MAX: u64 = 64 << 20;
+/// Bytes in memory while copying.
+const COPY_STEP_BYTES: usize = 1 << 20;
+
+impl RegistryFs {
+    /// Reads from an open file into `buffer` what there is at `offset`, at most `length` bytes.
+    pub fn read(
+        &self, handle: u64, offset: u64, length: usize, buffer: &mut Vec<u8>,
+    ) -> Result<()> {
+        self.read_handle(&*self.handles.get(handle)?, offset, length, buffer)?;
+        self.counters.read(buffer.len());
+        Ok(())
+    }
+
+    fn read_handle(
+        &self, handle: &Handle, offset: u64, length: usize, buffer: &mut Vec<u8>,
+    ) -> Result<()> {
+        match handle {
+            Handle::Layer(_, layer) => {
+                buffer.resize(length, 0);
+                let count = layer.read_at(buffer, offset)?;
+                buffer.truncate(count);
+            }
+            Handle::Upload(upload) => {
+                buffer.resize(length, 0);
+                let count = upload.read_at(buffer, offset)?;
+                buffer.truncate(count);
+            }
+            Handle::Pinned(bytes) => {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+                let end = start.saturating_add(length).min(bytes.len());
+                buffer.clear();
+                buffer.extend_from_slice(&bytes[start..end]);
+            }
+            Handle::ManifestWriter(writer) => *buffer = writer.read_at(offset, length),
+            Handle::LayerWriter(writer) => return Err(Error::Busy(writer.to_string()).into()),
+            Handle::Folder(_) => return Err(Fault::IsADirectory),
+        }
+        Ok(())
+    }
+
+    /// Writes all of `data` to an open file.
+    pub fn write(&self, handle: u64, offset: u64, data: &[u8]) -> Result<()> {
+        self.write_handle(&*self.handles.get(handle)?, offset, data)?;
+        self.counters.wrote(data.len());
+        Ok(())
+    }
+
+    fn write_handle(&self, handle: &Handle, offset: u64, data: &[u8]) -> Result<()> {
+        if offset.checked_add(data.len() as u64).is_none_or(|end| end > i64::MAX as u64) {
+            return Err(Fault::TooLong);
+        }
+        match handle {
+            Handle::Upload(upload) => Ok(upload.write_at(data, offset)?),
+            Handle::LayerWriter(writer) => writer.write_at(data, offset),
+            Handle::ManifestWriter(writer) => writer.write_at(data, offset),
+            Handle::Layer(..) | Handle::Pinned(_) | Handle::Folder(_) => Err(Fault::BadHandle),
+        }
+    }
+
+    /// Makes room in an open file: what fallocate(2) does with no flags. Lengthens the file to
+    /// `end` when it is shorter.
+    pub fn allocate(&self, handle: u64, end: u64) -> Result<()> {
+        match &*self.handles.get(handle)? {
+            Handle::Upload(upload) if upload.stat()?.length < end => Ok(upload.truncate(end)?),
+            Handle::LayerWriter(writer) if writer.stat()?.length < end => writer.truncate(end),
+            Handle::Upload(_) | Handle::LayerWriter(_) => Ok(()),
+            Handle::ManifestWriter(_) => Err(Fault::NotKept("reservations in manifests")),
+            Handle::Layer(..) | Handle::Pinned(_) | Handle::Folder(_) => Err(Fault::BadHandle),
+        }
+    }
+
+    /// Copies at most `length` bytes from one open file to another, and gives how many. A layer
+    /// copied whole to its own digest in another repository is linked there: no byte moves.
+    pub fn copy(&self, from: (u64, u64), to: (u64, u64), length: u64) -> Result<u64> {
+        let (source, target) = (self.handles.get(from.0)?, self.handles.get(to.0)?);
+        let (from, to) = (from.1, to.1);
+        if let (Handle::Layer(repository, layer), Handle::LayerWriter(writer)) =
+            (&*source, &*target)
+            && from == to
+            && writer.names(layer.digest())
+            && writer.mount(repository)?
+        {
+            return Ok(length.min(layer.length().saturating_sub(from)));
+        }
+        let mut buffer = Vec::new();
+        let mut copied = 0;
+        let limit = length.min(COPY_BYTES_MAX);
+        while copied < limit {
+            let step = usize::try_from(limit - copied).unwrap_or(usize::MAX).min(COPY_STEP_BYTES);
+            self.read_handle(&source, from + copied, step, &mut buffer)?;
+            if buffer.is_empty() {
+                break;
+            }
+            self.write_handle(&target, to + copied, &buffer)?;
+            copied += buffer.len() as u64;
+        }
+        self.counters.copied(copied);
+        Ok(copied)
+    }
+}

@@ -1,0 +1,251 @@
+//! Extended attributes: those that follow from the content, `user.regfs.…`, and those that users
+//! set.
+//!
+//! `digest` and `media_type` are listed. `uuid`, `started_at` and `created_at` are found by name only:
+//! they differ between a file and its copy, and `mv`, `cp -a` and `rsync -X` copy what is listed.
+
+use crate::fs::RegistryFs;
+use crate::fs::fault::{Fault, Result};
+use crate::fs::inodes::Ino;
+use crate::fs::node::Node;
+use crate::model::{Error, MANIFEST_BYTES_MAX, Manifest, Reference, RepositoryName, UploadId};
+use std::{ffi::OsStr, time::SystemTime};
+
+/// The attributes that follow from the content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Virtual {
+    Digest,
+    MediaType,
+    Uuid,
+    StartedAt,
+    CreatedAt,
+}
+
+impl Virtual {
+    const ALL: [Self; 5] =
+        [Self::Digest, Self::MediaType, Self::Uuid, Self::StartedAt, Self::CreatedAt];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Digest => "user.regfs.digest",
+            Self::MediaType => "user.regfs.media_type",
+            Self::Uuid => "user.regfs.uuid",
+            Self::StartedAt => "user.regfs.started_at",
+            Self::CreatedAt => "user.regfs.created_at",
+        }
+    }
+
+    /// Whether a listing of the node's attributes has it.
+    fn is_listed_of(self, node: &Node) -> bool {
+        match node {
+            Node::Layer(..) => matches!(self, Self::Digest),
+            Node::Tag(..) | Node::Revision(..) => matches!(self, Self::Digest | Self::MediaType),
+            Node::Upload(..) => matches!(self, Self::Digest),
+            Node::Root
+            | Node::Repository(_)
+            | Node::Area(..)
+            | Node::StagingFolder(..)
+            | Node::Control
+            | Node::ControlFile(_) => false,
+        }
+    }
+}
+
+/// What names of attributes mean.
+enum Name<'a> {
+    Virtual(Virtual),
+    /// Kept as it is.
+    User(&'a str),
+    /// Under a prefix that nothing is kept of; reading says that it is not set.
+    Unset,
+    /// Access lists: tools use the permission bits when they are told that there are none.
+    Refused,
+}
+
+fn parse(name: &OsStr) -> Name<'_> {
+    let Some(text) = name.to_str() else { return Name::Unset };
+    match Virtual::ALL.into_iter().find(|known| known.name() == text) {
+        Some(known) => Name::Virtual(known),
+        None if text.starts_with("user.") => Name::User(text),
+        None if text.starts_with("system.") => Name::Refused,
+        None => Name::Unset,
+    }
+}
+
+impl RegistryFs {
+    /// The value of an extended attribute.
+    pub(super) fn getxattr(&self, ino: Ino, name: &OsStr) -> Result<Vec<u8>> {
+        let node = self.node(ino)?;
+        match parse(name) {
+            Name::Virtual(name) => {
+                Ok(self.virtual_value(&node, name)?.ok_or(Fault::NoAttribute)?.into_bytes())
+            }
+            Name::User(name) => match self.subject(&node) {
+                Some((repository, subject)) => {
+                    let value = self.repository(repository).attributes().extended(&subject, name);
+                    match value {
+                        Ok(value) => value.ok_or(Fault::NoAttribute),
+                        // Being written: nothing is kept of it yet.
+                        Err(error) if error.is_unknown() => Err(Fault::NoAttribute),
+                        Err(error) => Err(error.into()),
+                    }
+                }
+                None => Err(Fault::NoAttribute),
+            },
+            Name::Unset => Err(Fault::NoAttribute),
+            Name::Refused => Err(Fault::NotKept("access lists")),
+        }
+    }
+
+    /// The names of all extended attributes, each with a NUL behind it.
+    pub(super) fn listxattr(&self, ino: Ino) -> Result<Vec<u8>> {
+        let node = self.node(ino)?;
+        let mut names: Vec<String> = Virtual::ALL
+            .into_iter()
+            .filter(|name| name.is_listed_of(&node))
+            .map(|name| name.name().to_owned())
+            .collect();
+        if let Some((repository, subject)) = self.subject(&node) {
+            match self.repository(repository).attributes().extended_names(&subject) {
+                Ok(kept) => names.extend(kept),
+                Err(error) if error.is_unknown() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(names.into_iter().flat_map(|name| [name.into_bytes(), vec![0]].concat()).collect())
+    }
+
+    /// Sets an extended attribute, or removes it for `None`. A virtual one can only be set to what
+    /// it is.
+    pub(super) fn setxattr(
+        &self, ino: Ino, name: &OsStr, value: Option<&[u8]>, condition: SetCondition,
+    ) -> Result<()> {
+        let node = self.node(ino)?;
+        let name = match parse(name) {
+            Name::Virtual(name) => return self.set_virtual(&node, name, value),
+            Name::User(name) => name,
+            Name::Unset | Name::Refused => return Err(Fault::NotKept("attributes of this kind")),
+        };
+        let Some((repository, subject)) = self.subject(&node) else {
+            return Err(Fault::NotKept("attributes of this file"));
+        };
+        let repository = self.repository(repository);
+        let kept = repository.attributes();
+        if value.is_none() || condition != SetCondition::None {
+            let exists = kept.extended(&subject, name)?.is_some();
+            match condition {
+                SetCondition::MustNotExist if exists => {
+                    return Err(Error::Exists("the attribute".to_owned()).into());
+                }
+                SetCondition::MustExist if !exists => return Err(Fault::NoAttribute),
+                SetCondition::None if value.is_none() && !exists => {
+                    return Err(Fault::NoAttribute);
+                }
+                SetCondition::MustNotExist | SetCondition::MustExist | SetCondition::None => {}
+            }
+        }
+        Ok(kept.set_extended(&subject, name, value)?)
+    }
+
+    fn set_virtual(&self, node: &Node, name: Virtual, value: Option<&[u8]>) -> Result<()> {
+        let has = self.virtual_value(node, name)?;
+        match (has, value) {
+            (Some(has), Some(value)) if has.as_bytes() == value => Ok(()),
+            (None, None) => Err(Fault::NoAttribute),
+            (has, _) => Err(Fault::AttributeFixed {
+                name: name.name(),
+                value: has.unwrap_or_else(|| "not set".to_owned()),
+            }),
+        }
+    }
+
+    fn virtual_value(&self, node: &Node, name: Virtual) -> Result<Option<String>> {
+        match node {
+            Node::Layer(repository, digest) => {
+                let repository = self.repository(repository);
+                Ok(match name {
+                    Virtual::Digest => Some(digest.to_string()),
+                    Virtual::CreatedAt => {
+                        Some(time(repository.layers().fetch(digest)?.created_at()))
+                    }
+                    Virtual::MediaType | Virtual::Uuid | Virtual::StartedAt => None,
+                })
+            }
+            Node::Tag(repository, tag) => {
+                self.manifest_value(repository, &Reference::Tag(tag.clone()), name)
+            }
+            Node::Revision(repository, digest) => {
+                self.manifest_value(repository, &Reference::Digest(*digest), name)
+            }
+            Node::Upload(repository, uuid) => self.upload_value(repository, uuid, name),
+            Node::Root
+            | Node::Repository(_)
+            | Node::Area(..)
+            | Node::StagingFolder(..)
+            | Node::Control
+            | Node::ControlFile(_) => Ok(None),
+        }
+    }
+
+    fn manifest_value(
+        &self, repository: &RepositoryName, reference: &Reference, name: Virtual,
+    ) -> Result<Option<String>> {
+        let repository = self.repository(repository);
+        let manifests = repository.manifests();
+        let value = match name {
+            Virtual::Digest => manifests.stat(reference).map(|stat| stat.digest.to_string()),
+            Virtual::MediaType => {
+                manifests.get(reference).map(|it| it.format().media_type().to_owned())
+            }
+            Virtual::CreatedAt => {
+                manifests.stat(reference).map(|stat| time(stat.attributes.changed_at))
+            }
+            Virtual::Uuid | Virtual::StartedAt => return Ok(None),
+        };
+        match value {
+            Ok(value) => Ok(Some(value)),
+            // Being written for the first time.
+            Err(error) if error.is_unknown() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The running digest is there so that a user can name the upload without hashing it again.
+    fn upload_value(
+        &self, repository: &RepositoryName, uuid: &UploadId, name: Virtual,
+    ) -> Result<Option<String>> {
+        let take_up = || self.uploads.take_up(&*self.registry, repository, uuid);
+        Ok(match name {
+            Virtual::Digest => Some(take_up()?.digest()?.to_string()),
+            Virtual::Uuid => Some(uuid.to_string()),
+            Virtual::StartedAt => {
+                let stat = self.repository(repository).layers().stat_upload(uuid)?;
+                Some(time(stat.started_at))
+            }
+            // What rsync -X sets on the temporary file of a manifest.
+            Virtual::MediaType => {
+                let upload = take_up()?;
+                let length = upload.stat()?.length.min(MANIFEST_BYTES_MAX + 1);
+                let mut bytes = vec![0; usize::try_from(length).map_err(|_| Fault::TooLong)?];
+                let count = upload.read_at(&mut bytes, 0)?;
+                Manifest::parse(&bytes[..count]).ok().map(|it| it.format().media_type().to_owned())
+            }
+            Virtual::CreatedAt => None,
+        })
+    }
+}
+
+/// When an attribute may be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SetCondition {
+    /// Always.
+    None,
+    /// Only when it is not set (`XATTR_CREATE`).
+    MustNotExist,
+    /// Only when it is set (`XATTR_REPLACE`).
+    MustExist,
+}
+
+fn time(at: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(at).to_string()
+}

@@ -1,1 +1,0 @@
-//! A registry in maps: the reference body.

@@ -1,0 +1,100 @@
+//! Layers in memory.
+
+use super::MemoryRepository;
+use super::folder::{Folder, Link, Marks, Upload};
+use super::upload::MemoryUpload;
+use crate::model::{AttributesChange, Digest, Error, RepositoryName, Result, UploadId, UploadName};
+use crate::registry::{Cursor, Layer, LayerService, LayerStat, LayerUpload, UploadStat};
+use std::sync::Arc;
+
+impl MemoryRepository {
+    pub(super) fn layer_unknown(&self, digest: &Digest) -> Error {
+        Error::LayerUnknown(self.name.clone(), *digest)
+    }
+
+    /// What `look` finds in the repository's folder.
+    fn look<T>(&self, look: impl FnOnce(&Folder) -> Option<T>) -> Option<T> {
+        look(self.shared.state.lock().folders.get(&self.name)?)
+    }
+}
+
+impl LayerService for MemoryRepository {
+    fn digests(&self) -> Result<Box<dyn Cursor<Digest>>> {
+        Ok(self.listing(|folder| &folder.layers))
+    }
+
+    fn stat(&self, digest: &Digest) -> Result<LayerStat> {
+        let found = self.look(|folder| {
+            let link = folder.layers.get(digest)?;
+            Some(LayerStat {
+                canonical: link.blob.digest,
+                length: link.blob.length(),
+                attributes: link.marks.attributes,
+            })
+        });
+        found.ok_or_else(|| self.layer_unknown(digest))
+    }
+
+    fn fetch(&self, digest: &Digest) -> Result<Arc<dyn Layer>> {
+        let found = self.look(|folder| folder.layers.get(digest).map(|link| link.blob.clone()));
+        Ok(found.ok_or_else(|| self.layer_unknown(digest))?)
+    }
+
+    fn mount(
+        &self, digest: &Digest, from: &RepositoryName, attributes: &AttributesChange,
+    ) -> Result<()> {
+        let mut state = self.shared.state.lock();
+        let source = state.folders.get(from).and_then(|folder| folder.layers.get(digest));
+        let blob = match source {
+            Some(link) => link.blob.clone(),
+            None => return Err(Error::LayerUnknown(from.clone(), *digest)),
+        };
+        let make = || Link { marks: Marks::of_file(), blob };
+        let link = state.fill(&self.name).layers.get_or_insert_with(digest, make);
+        link.marks.change(attributes);
+        Ok(())
+    }
+
+    fn delete(&self, digest: &Digest) -> Result<()> {
+        let mut state = self.shared.state.lock();
+        let folder = state.folders.get_mut(&self.name);
+        let removed = folder.and_then(|folder| folder.layers.remove(digest));
+        removed.map(drop).ok_or_else(|| self.layer_unknown(digest))
+    }
+
+    fn upload(
+        &self, name: &UploadName, attributes: &AttributesChange,
+    ) -> Result<Arc<dyn LayerUpload>> {
+        let uuid = UploadId::random();
+        let mut upload = Upload::new(name);
+        upload.marks.change(attributes);
+        let body = upload.body.clone();
+        self.shared.state.lock().fill(&self.name).uploads.insert(&uuid, upload);
+        Ok(Arc::new(MemoryUpload { shared: self.shared.clone(), uuid, body }))
+    }
+
+    fn resume(&self, uuid: &UploadId) -> Result<Arc<dyn LayerUpload>> {
+        let found = self.look(|folder| folder.uploads.get(uuid).map(|found| found.body.clone()));
+        let body = found.ok_or(Error::UploadUnknown(*uuid))?;
+        Ok(Arc::new(MemoryUpload { shared: self.shared.clone(), uuid: *uuid, body }))
+    }
+
+    fn uploads(&self) -> Result<Vec<UploadStat>> {
+        let found = self.look(|folder| {
+            Some(folder.uploads.iter().map(|(uuid, upload)| upload.stat(*uuid)).collect())
+        });
+        Ok(found.unwrap_or_default())
+    }
+
+    fn stat_upload(&self, uuid: &UploadId) -> Result<UploadStat> {
+        let found = self.look(|folder| folder.uploads.get(uuid).map(|upload| upload.stat(*uuid)));
+        found.ok_or(Error::UploadUnknown(*uuid))
+    }
+
+    fn find_upload(&self, name: &UploadName) -> Result<Option<UploadId>> {
+        Ok(self.look(|folder| {
+            let named = folder.uploads.after(0).filter(|(_, _, upload)| upload.name == *name);
+            named.last().map(|(_, uuid, _)| *uuid)
+        }))
+    }
+}

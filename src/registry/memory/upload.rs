@@ -1,0 +1,138 @@
+//! An upload in memory. Its handles find it by its identity, so it may move with its repository.
+
+use super::folder::{Blob, Body, Folder, Link, Upload, copy_at};
+use super::{Shared, State};
+use crate::model::{Algorithm, Digest, Error, Hasher, Result, UploadId, UploadName};
+use crate::registry::{Layer, LayerUpload, UploadStat};
+use parking_lot::Mutex;
+use std::{sync::Arc, time::SystemTime};
+
+/// Longest upload: a slip in an offset must not take the whole memory of the machine.
+const UPLOAD_BYTES_MAX: u64 = 1 << 30;
+
+pub(super) struct MemoryUpload {
+    pub(super) shared: Arc<Shared>,
+    pub(super) uuid: UploadId,
+    /// What `Upload::body` is, taken under the state's lock or alone.
+    pub(super) body: Arc<Mutex<Body>>,
+}
+
+impl State {
+    /// The folder in which the upload is now.
+    fn folder_of(&mut self, uuid: UploadId) -> Result<&mut Folder> {
+        let mut folders = self.folders.values_mut();
+        folders.find(|folder| folder.uploads.contains(&uuid)).ok_or(Error::UploadUnknown(uuid))
+    }
+
+    fn upload_mut(&mut self, uuid: UploadId) -> Result<&mut Upload> {
+        self.folder_of(uuid)?.uploads.get_mut(&uuid).ok_or(Error::UploadUnknown(uuid))
+    }
+}
+
+impl MemoryUpload {
+    /// Changes the content of an upload that has not ended.
+    fn edit(&self, edit: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
+        let mut state = self.shared.state.lock();
+        let upload = state.upload_mut(self.uuid)?;
+        edit(&mut self.body.lock().bytes)?;
+        upload.marks.touch();
+        Ok(())
+    }
+}
+
+impl LayerUpload for MemoryUpload {
+    fn uuid(&self) -> UploadId {
+        self.uuid
+    }
+
+    fn stat(&self) -> Result<UploadStat> {
+        Ok(self.shared.state.lock().upload_mut(self.uuid)?.stat(self.uuid))
+    }
+
+    fn write_at(&self, data: &[u8], offset: u64) -> Result<()> {
+        self.edit(|bytes| {
+            if data.is_empty() {
+                return Ok(());
+            }
+            let end = checked_length(offset.saturating_add(data.len() as u64))?;
+            if bytes.len() < end {
+                bytes.resize(end, 0);
+            }
+            bytes[end - data.len()..end].copy_from_slice(data);
+            Ok(())
+        })
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        Ok(copy_at(&self.body.lock().bytes, buffer, offset))
+    }
+
+    fn truncate(&self, length: u64) -> Result<()> {
+        self.edit(|bytes| {
+            bytes.resize(checked_length(length)?, 0);
+            Ok(())
+        })
+    }
+
+    fn rename(&self, name: &UploadName) -> Result<()> {
+        self.shared.state.lock().upload_mut(self.uuid)?.name = name.clone();
+        Ok(())
+    }
+
+    fn digest(&self) -> Result<Digest> {
+        let mut state = self.shared.state.lock();
+        state.upload_mut(self.uuid)?;
+        Ok(Digest::sha256(&self.body.lock().bytes))
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.shared.state.lock().upload_mut(self.uuid).map(drop)
+    }
+
+    fn settle(&self) {}
+
+    fn finish(&self, digest: &Digest) -> Result<Arc<dyn Layer>> {
+        let mut state = self.shared.state.lock();
+        let folder = state.folder_of(self.uuid)?;
+        let bytes = self.body.lock().bytes.clone();
+        let computed = hash(digest.algorithm(), &bytes);
+        if computed != *digest {
+            return Err(Error::DigestMismatch { expected: *digest, computed });
+        }
+        let upload = folder.uploads.remove(&self.uuid).ok_or(Error::UploadUnknown(self.uuid))?;
+        let canonical = Digest::sha256(&bytes);
+        let blob = Arc::new(Blob { digest: canonical, bytes, created_at: SystemTime::now() });
+        for name in [&canonical, digest] {
+            folder.layers.insert(name, Link { marks: upload.marks.clone(), blob: blob.clone() });
+        }
+        Ok(blob)
+    }
+
+    fn cancel(&self) -> Result<()> {
+        let mut state = self.shared.state.lock();
+        let mut body = self.body.lock();
+        match state.folder_of(self.uuid) {
+            Ok(folder) => {
+                folder.uploads.remove(&self.uuid);
+                body.is_cancelled = true;
+                Ok(())
+            }
+            Err(_) if body.is_cancelled => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn checked_length(length: u64) -> Result<usize> {
+    let refused = Error::Unsupported("an upload in memory has at most 1 GiB");
+    if length > UPLOAD_BYTES_MAX {
+        return Err(refused);
+    }
+    usize::try_from(length).map_err(|_| refused)
+}
+
+fn hash(algorithm: Algorithm, bytes: &[u8]) -> Digest {
+    let mut hasher = Hasher::new(algorithm);
+    hasher.update(bytes);
+    hasher.digest()
+}
