@@ -42,7 +42,7 @@ pub(super) struct Directory {
 impl Directory {
     /// Reads `folder` from its beginning. Fails when it was removed meanwhile.
     pub(super) fn of(folder: &Folder) -> Result<Self> {
-        let own = folder.open_folder(".")?;
+        let own = folder.reopen()?;
         let missing = || Error::io("open", folder.path_of(""))(Errno::NOENT);
         Ok(Self { folder: own.ok_or_else(missing)?, batch: VecDeque::new(), place: 0 })
     }

@@ -82,9 +82,7 @@ impl Shared {
 
     /// Links what is a blob, and removes what is left of the upload.
     pub(super) fn link(
-        &self,
-        stored: &Stored,
-        links: Vec<(Draft<'_>, PathBuf)>,
+        &self, stored: &Stored, links: Vec<(Draft<'_>, PathBuf)>,
     ) -> Result<Arc<dyn Layer>> {
         let layer = self.store.open_blob(&stored.canonical)?.ok_or_else(|| self.unknown())?;
         for (link, at) in links {

@@ -66,10 +66,16 @@ impl Folder {
     pub(super) fn open_folder(&self, at: impl AsRef<Path>) -> Result<Option<Self>> {
         let at = at.as_ref();
         let descriptor = self.open(at, FOLDER, Mode::empty())?;
-        Ok(descriptor.map(|descriptor| Self {
-            descriptor: Arc::new(descriptor),
-            path: self.path_of(at).into(),
-        }))
+        let path = || self.path_of(at).into();
+        Ok(descriptor.map(|descriptor| Self { descriptor: Arc::new(descriptor), path: path() }))
+    }
+
+    /// Opens this folder once more, with a place of its own to list it from; quietly, as
+    /// [`Folder::open_quietly`] says. `None` when it was removed.
+    pub(super) fn reopen(&self) -> Result<Option<Self>> {
+        let descriptor = self.open_without_atime(Path::new("."), FOLDER)?;
+        let path = || Arc::clone(&self.path);
+        Ok(descriptor.map(|descriptor| Self { descriptor: Arc::new(descriptor), path: path() }))
     }
 
     /// Opens what lies below this folder; `access` is `RDONLY` or `RDWR`.
@@ -80,16 +86,9 @@ impl Folder {
     /// Opens a file so that reading it does not change its time of access, as far as the system
     /// lets us: to stat or hash a thing is not what a person calls reading it.
     pub(super) fn open_quietly(
-        &self,
-        at: impl AsRef<Path>,
-        access: OFlags,
+        &self, at: impl AsRef<Path>, access: OFlags,
     ) -> Result<Option<File>> {
-        let at = at.as_ref();
-        match self.open_raw(at, FILE | access | OFlags::NOATIME, Mode::empty()) {
-            // Only the file's owner may ask for it.
-            Err(Errno::PERM) => self.open_file(at, access),
-            opened => Ok(self.found(at, opened)?.map(File::from)),
-        }
+        Ok(self.open_without_atime(at.as_ref(), FILE | access)?.map(File::from))
     }
 
     /// Makes a file for reading and writing that was not there.
@@ -111,6 +110,14 @@ impl Folder {
 
     fn open(&self, at: &Path, flags: OFlags, mode: Mode) -> Result<Option<OwnedFd>> {
         self.found(at, self.open_raw(at, flags, mode))
+    }
+
+    fn open_without_atime(&self, at: &Path, flags: OFlags) -> Result<Option<OwnedFd>> {
+        match self.open_raw(at, flags | OFlags::NOATIME, Mode::empty()) {
+            // Only the owner may ask for it.
+            Err(Errno::PERM) => self.open(at, flags, Mode::empty()),
+            opened => self.found(at, opened),
+        }
     }
 
     fn open_raw(&self, at: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {

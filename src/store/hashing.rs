@@ -28,9 +28,7 @@ impl Shared {
     /// Hashes everything that is not hashed yet, and gives the digest. With `beside`, which is to
     /// have another hash, everything is read.
     pub(super) fn catch_up(
-        &self,
-        work: &mut Work,
-        mut beside: Option<&mut Hasher>,
+        &self, work: &mut Work, mut beside: Option<&mut Hasher>,
     ) -> Result<Digest> {
         let length = self.length()?;
         let mut digester = work.progress.digester().clone();

@@ -235,7 +235,10 @@ impl ManifestService for LocalRepository {
         let folder = self.folder_with(&reference)?;
         let found = self.resolve(&folder, &reference)?;
         if from == to {
-            return Ok(());
+            return match retag {
+                Retag::Replace | Retag::Exchange => Ok(()),
+                Retag::KeepExisting => Err(Error::Exists(format!("tag {to}"))),
+            };
         }
         if retag == Retag::Exchange {
             return self.exchange_tags(&folder, from, to);
