@@ -10,9 +10,10 @@ use std::{
     time::Duration,
 };
 
-/// Threads that serve requests. More than there are cores, since a thread may wait for a disk:
-/// seven requests that hang still leave one that lists folders.
-pub const THREADS_DEFAULT: usize = 8;
+/// Threads that serve requests. Many more than there are cores, since a thread may wait for a disk:
+/// 31 requests that hang still leave one that lists folders. Few of them are awake at once
+/// (`fs/turns.rs`).
+pub const THREADS_DEFAULT: usize = 32;
 /// Each thread has a buffer of 16 MiB.
 pub const THREADS_MAX: usize = 64;
 /// How far the kernel reads ahead: what one request of it can carry. Layers are read in order.

@@ -3,7 +3,7 @@
 use super::remembered::Remembered;
 use crate::model::{Digest, RepositoryName, Result, UploadId, UploadName};
 use crate::registry::{Layer, LayerUpload, UploadStat};
-use std::{os::fd::BorrowedFd, sync::Arc};
+use std::{any::Any, os::fd::BorrowedFd, sync::Arc};
 
 pub(super) struct CachedUpload {
     inner: Arc<dyn LayerUpload>,
@@ -55,8 +55,8 @@ impl LayerUpload for CachedUpload {
         self.inner.sync()
     }
 
-    fn settle(&self) {
-        self.inner.settle();
+    fn settle(&self, hold: Box<dyn Any + Send>) {
+        self.inner.settle(hold);
     }
 
     /// What finish stores may heal a damaged blob, also when it fails afterwards: then the layer

@@ -1,11 +1,11 @@
 //! Inode numbers: which node each names, and how often the kernel holds it.
 //!
-//! A number is given out once and never again while the daemon lives. A node keeps its number as
-//! long as the kernel knows it. A node that was removed is detached: its number still answers for
+//! A number stands for one thing and never for another while the daemon lives. A node keeps its
+//! number as long as the kernel knows it. A node that was removed is detached: its number still answers for
 //! open files, and the name gets a new one when it is made again.
 
 use crate::fs::node::Node;
-use crate::model::RepositoryName;
+use crate::model::{Area, RepositoryName};
 use parking_lot::RwLock;
 use std::{collections::HashMap, sync::Arc};
 
@@ -82,8 +82,7 @@ impl Inodes {
             }
             return ino;
         }
-        let ino = Ino(table.next);
-        table.next += 1;
+        let ino = table.fresh(&node);
         let node = Arc::new(node);
         table.numbers.insert(Arc::clone(&node), ino);
         table.inodes.insert(ino, Inode { node, lookup_count: 1, detached: false });
@@ -177,7 +176,39 @@ impl Inodes {
 /// Maps smaller than this are never shrunk: it would cost more than it frees.
 const SHRINK_CAPACITY_MIN: usize = 4096;
 
+/// How many numbers a repository's folder takes: its own and those of its areas.
+const REPOSITORY_NUMBERS: u64 = 1 + Area::ALL.len() as u64;
+
 impl Table {
+    /// A number for `node`, which has none. Those of a repository's areas follow its own in the
+    /// order of mirroring: cp copies a folder in the order of inode numbers, and must copy layers
+    /// before the manifests that refer to them.
+    fn fresh(&mut self, node: &Node) -> Ino {
+        if let Node::Area(name, area) = node
+            && let Some(repository) = self.numbers.get(&Node::Repository(name.clone()))
+            && let Some(index) = Area::ALL.iter().position(|known| known == area)
+        {
+            let ino = Ino(repository.0 + 1 + index as u64);
+            if !self.inodes.contains_key(&ino) {
+                return ino;
+            }
+        }
+        let ino = Ino(self.next);
+        self.next += match node {
+            Node::Repository(_) => REPOSITORY_NUMBERS,
+            Node::Root
+            | Node::Area(..)
+            | Node::Layer(..)
+            | Node::Tag(..)
+            | Node::Revision(..)
+            | Node::Upload(..)
+            | Node::StagingFolder(..)
+            | Node::Control
+            | Node::ControlFile(_) => 1,
+        };
+        ino
+    }
+
     fn detach(&mut self, node: &Node) {
         if let Some(ino) = self.numbers.remove(node)
             && let Some(inode) = self.inodes.get_mut(&ino)
@@ -224,6 +255,17 @@ mod tests {
         assert!(inodes.forget(first, 1));
         assert!(inodes.get(first).is_none());
         assert_ne!(inodes.look_up(repository("a")), first);
+    }
+
+    #[test]
+    fn cp_meets_layers_before_the_manifests_that_refer_to_them() {
+        let inodes = Inodes::default();
+        let name: RepositoryName = "a".parse().unwrap();
+        inodes.look_up(repository("a"));
+        let [uploads, manifests, layers] = [Area::Uploads, Area::Manifests, Area::Layers]
+            .map(|area| inodes.look_up(Node::Area(name.clone(), area)));
+        assert!(layers < manifests && manifests < uploads);
+        assert!(inodes.look_up(repository("b")) > uploads);
     }
 
     #[test]

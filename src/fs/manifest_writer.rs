@@ -20,7 +20,7 @@ struct Draft {
     bytes: Vec<u8>,
     /// Whether something was written that no flush has put.
     dirty: bool,
-    /// Whether a put has succeeded through this file.
+    /// Whether the manifest is stored, as far as it was flushed.
     published: bool,
     /// How far a writer wanted to go that was refused: what is here is not what it meant, though it
     /// may well be a manifest. Only cutting the file mends that.
@@ -41,14 +41,16 @@ pub(super) struct DraftStat {
 }
 
 impl ManifestWriter {
-    /// Begins with `bytes`: those of the manifest that is to be changed, or none.
+    /// Begins with the bytes of the manifest that is to be changed, or with none.
     pub(super) fn begin(
-        repository: Arc<dyn Repository>, target: Reference, bytes: Vec<u8>,
+        repository: Arc<dyn Repository>, target: Reference, stored: Option<&Manifest>,
         attributes: AttributesChange,
     ) -> Self {
+        let published = stored.is_some();
+        let bytes = stored.map_or_else(Vec::new, |manifest| manifest.bytes().to_vec());
         let modified_at = SystemTime::now();
         let draft =
-            Draft { bytes, dirty: false, published: false, refused: None, attributes, modified_at };
+            Draft { bytes, dirty: false, published, refused: None, attributes, modified_at };
         let (publishing, draft) = (Mutex::new(()), Mutex::new(draft));
         Self { repository, target, publishing, draft }
     }
@@ -115,6 +117,15 @@ impl ManifestWriter {
 
     fn put(&self, bytes: &[u8], attributes: &AttributesChange) -> Result<(), Error> {
         put(&*self.repository, bytes, &self.target, attributes)
+    }
+
+    /// The manifest as written so far, when it is one and has something that was not put.
+    pub(super) fn draft(&self) -> Option<Manifest> {
+        let bytes = {
+            let draft = self.draft.lock();
+            draft.dirty.then(|| draft.bytes.clone())?
+        };
+        Manifest::parse(&bytes).ok()
     }
 
     /// What is known of the draft; `None` when it has nothing that was not put.

@@ -29,6 +29,7 @@ mod open;
 mod refusals;
 mod rename;
 mod transfer;
+mod turns;
 mod xattr;
 
 pub use attr::{Entry, FileStat};

@@ -179,7 +179,7 @@ impl Mount {
 
 /// Mounts `fs` as `settings` say. A mount of ours that a killed daemon left there is cleared.
 pub fn mount(fs: Arc<RegistryFs>, settings: &MountSettings) -> Result<Mount, MountError> {
-    mount_any(FuseAdapter::new(fs), settings)
+    mount_any(FuseAdapter::new(fs, settings.threads), settings)
 }
 
 fn mount_any<F>(filesystem: F, settings: &MountSettings) -> Result<Mount, MountError>

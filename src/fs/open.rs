@@ -9,7 +9,7 @@ use crate::fs::lookup::upload_name;
 use crate::fs::manifest_writer::ManifestWriter;
 use crate::fs::node::{Name, Node};
 use crate::fs::{Caller, RegistryFs};
-use crate::model::{AttributesChange, Digest, Error, Reference, RepositoryName};
+use crate::model::{AttributesChange, Digest, Error, Manifest, Reference, RepositoryName};
 use crate::registry::Layer;
 use std::{ffi::OsStr, sync::Arc};
 
@@ -103,13 +103,13 @@ impl RegistryFs {
                 Node::Tag(repository, tag) => {
                     let reference = Reference::Tag(tag.clone());
                     let handle =
-                        self.write_manifest(&node, repository, reference, Vec::new(), attributes)?;
+                        self.write_manifest(&node, repository, reference, None, attributes)?;
                     (node, handle)
                 }
                 Node::Revision(repository, digest) => {
                     let reference = Reference::Digest(*digest);
                     let handle =
-                        self.write_manifest(&node, repository, reference, Vec::new(), attributes)?;
+                        self.write_manifest(&node, repository, reference, None, attributes)?;
                     (node, handle)
                 }
                 Node::Root
@@ -174,11 +174,11 @@ impl RegistryFs {
     }
 
     fn write_manifest(
-        &self, node: &Node, name: &RepositoryName, reference: Reference, bytes: Vec<u8>,
+        &self, node: &Node, name: &RepositoryName, reference: Reference, stored: Option<&Manifest>,
         attributes: AttributesChange,
     ) -> Result<Handle> {
         let repository = self.repository(name);
-        let writer = Arc::new(ManifestWriter::begin(repository, reference, bytes, attributes));
+        let writer = Arc::new(ManifestWriter::begin(repository, reference, stored, attributes));
         self.writers.insert(node, &Writer::Manifest(Arc::clone(&writer)))?;
         Ok(Handle::ManifestWriter(writer))
     }
@@ -194,8 +194,8 @@ impl RegistryFs {
             Err(error) => return Err(error.into()),
         };
         if mode.write {
-            let bytes = stored.map_or_else(Vec::new, |manifest| manifest.bytes().to_vec());
-            return self.write_manifest(node, name, reference, bytes, AttributesChange::default());
+            let attributes = AttributesChange::default();
+            return self.write_manifest(node, name, reference, stored.as_ref(), attributes);
         }
         match stored {
             Some(manifest) => Ok(Handle::Pinned(Arc::clone(manifest.bytes()))),
@@ -210,7 +210,7 @@ impl RegistryFs {
             Handle::LayerWriter(writer) => writer.flush(),
             Handle::ManifestWriter(writer) => writer.flush(),
             Handle::Upload(upload) => {
-                upload.settle();
+                upload.settle(Box::new(Arc::clone(upload)));
                 Ok(())
             }
             Handle::Layer(..) | Handle::Pinned(_) | Handle::Folder(_) => Ok(()),

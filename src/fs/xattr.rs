@@ -6,6 +6,7 @@
 
 use crate::fs::RegistryFs;
 use crate::fs::fault::{Fault, Result};
+use crate::fs::handles::Writer;
 use crate::fs::inodes::Ino;
 use crate::fs::node::Node;
 use crate::model::{Error, MANIFEST_BYTES_MAX, Manifest, Reference, RepositoryName, UploadId};
@@ -172,10 +173,10 @@ impl RegistryFs {
                 })
             }
             Node::Tag(repository, tag) => {
-                self.manifest_value(repository, &Reference::Tag(tag.clone()), name)
+                self.manifest_value(node, repository, &Reference::Tag(tag.clone()), name)
             }
             Node::Revision(repository, digest) => {
-                self.manifest_value(repository, &Reference::Digest(*digest), name)
+                self.manifest_value(node, repository, &Reference::Digest(*digest), name)
             }
             Node::Upload(repository, uuid) => self.upload_value(repository, uuid, name),
             Node::Root
@@ -187,9 +188,20 @@ impl RegistryFs {
         }
     }
 
+    /// Of a manifest that is being written those of what is written, for tools that copy attributes
+    /// before they close.
     fn manifest_value(
-        &self, repository: &RepositoryName, reference: &Reference, name: Virtual,
+        &self, node: &Node, repository: &RepositoryName, reference: &Reference, name: Virtual,
     ) -> Result<Option<String>> {
+        if let Some(Writer::Manifest(writer)) = self.writers.get(node)
+            && let Some(draft) = writer.draft()
+        {
+            return Ok(match name {
+                Virtual::Digest => Some(draft.digest().to_string()),
+                Virtual::MediaType => Some(draft.format().media_type().to_owned()),
+                Virtual::CreatedAt | Virtual::Uuid | Virtual::StartedAt => None,
+            });
+        }
         let repository = self.repository(repository);
         let manifests = repository.manifests();
         let value = match name {

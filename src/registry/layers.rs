@@ -4,7 +4,7 @@ use crate::model::{
     Attributes, AttributesChange, Digest, RepositoryName, Result, UploadId, UploadName,
 };
 use crate::registry::Cursor;
-use std::{os::fd::BorrowedFd, sync::Arc, time::SystemTime};
+use std::{any::Any, os::fd::BorrowedFd, sync::Arc, time::SystemTime};
 
 /// What `stat` tells of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,8 +133,9 @@ pub trait LayerUpload: Send + Sync {
     fn sync(&self) -> Result<()>;
 
     /// Says that the writer pauses (a close): whatever helps to resume later may be kept now, in
-    /// the background.
-    fn settle(&self);
+    /// the background. `hold` is dropped when that is done: a caller gives a reference to the upload
+    /// itself, so that it stays taken up until then.
+    fn settle(&self, hold: Box<dyn Any + Send>);
 
     /// Checks the content against `digest` and makes it a layer of this repository, with the
     /// upload's attributes; an equal or damaged blob that lies there already is replaced. Errors:

@@ -122,14 +122,16 @@ impl Follow for Shared {
         self.queued.store(false, Ordering::Release);
         for _ in 0..STEPS_PER_TURN {
             match self.step(buffer) {
-                Ok(true) => {}
-                Ok(false) => return false,
+                Ok(true) => continue,
+                Ok(false) => {}
+                // Whoever needs the hash computes it, and meets the same error.
                 Err(error) => {
-                    // Whoever needs the hash computes it, and meets the same error.
                     log::warn!("upload {} is not hashed in the background: {error}", self.id);
-                    return false;
                 }
             }
+            let holds = std::mem::take(&mut self.work.lock().holds);
+            drop(holds);
+            return false;
         }
         !self.queued.swap(true, Ordering::AcqRel)
     }

@@ -25,6 +25,7 @@ use crate::store::{
 use parking_lot::{Mutex, MutexGuard};
 use rustix::fs::{self, FlockOperation};
 use std::{
+    any::Any,
     fs::File,
     io::Write as _,
     os::{
@@ -72,6 +73,9 @@ pub(super) struct Shared {
 pub(super) struct Work {
     pub(super) life: Life,
     pub(super) progress: Progress,
+    /// What is let go when followers have nothing more to do. Never dropped under the lock: it may
+    /// be the upload itself.
+    pub(super) holds: Vec<Box<dyn Any + Send>>,
 }
 
 /// Where in its life an upload is.
@@ -129,7 +133,7 @@ impl LocalUpload {
             known: Mutex::new(known),
             data,
             renaming: Mutex::new(()),
-            work: Mutex::new(Work { life: Life::Open, progress }),
+            work: Mutex::new(Work { life: Life::Open, progress, holds: Vec::new() }),
             ended: AtomicBool::new(false),
             names_synced: AtomicBool::new(false),
             queued: AtomicBool::new(false),
@@ -290,10 +294,14 @@ impl LayerUpload for LocalUpload {
         Ok(())
     }
 
-    fn settle(&self) {
+    fn settle(&self, hold: Box<dyn Any + Send>) {
         let mut work = self.shared.work.lock();
         work.progress.settle();
-        self.shared.wake(&work);
+        // A follower that finds nothing more to do lets go, see `hashing.rs`.
+        if work.progress.has_task() {
+            work.holds.push(hold);
+            self.shared.wake(&work);
+        }
     }
 
     fn finish(&self, digest: &Digest) -> Result<Arc<dyn Layer>> {

@@ -77,7 +77,7 @@ pub(crate) fn the_running_digest_follows_every_change(registry: &dyn Registry) {
     is(b"one two");
     upload.write_at(b"ONE", 0).unwrap();
     is(b"ONE two");
-    upload.settle();
+    upload.settle(Box::new(()));
     upload.truncate(4).unwrap();
     is(b"ONE ");
     upload.write_at(b"end", 6).unwrap();
@@ -119,7 +119,7 @@ pub(crate) fn an_upload_that_never_began_is_unknown(registry: &dyn Registry) {
 pub(crate) fn a_dropped_upload_is_resumed_where_it_was(registry: &dyn Registry) {
     let alpine = alpine(registry);
     let upload = begin(alpine.layers(), b"first ");
-    upload.settle();
+    upload.settle(Box::new(()));
     let (uuid, before) = (upload.uuid(), upload.stat().unwrap());
     drop(upload);
     let upload = alpine.layers().resume(&uuid).unwrap();
@@ -216,7 +216,7 @@ fn assert_ended(upload: &dyn LayerUpload) {
     assert_refused!(upload.digest(), Error::UploadUnknown(_));
     assert_refused!(upload.sync(), Error::UploadUnknown(_));
     assert_refused!(upload.finish(&Digest::sha256(b"content")), Error::UploadUnknown(_));
-    upload.settle();
+    upload.settle(Box::new(()));
     assert_eq!(written(upload), b"content");
 }
 

@@ -3,67 +3,33 @@
 //! Calls that may take long answer from the slow lane. A panic in any of them becomes EIO and a
 //! line in the log: it must not take a thread of the mount with it.
 
+mod adapter;
 mod call;
 mod encode;
 
-use crate::fs::backing::Backings;
+pub(super) use adapter::FuseAdapter;
+
+use crate::fs::Ino;
 use crate::fs::counters::Operation;
-use crate::fs::fault::{Fault, Result};
+use crate::fs::fault::Fault;
 use crate::fs::folders::Row;
-use crate::fs::fuse::call::{Call, reply_opened, reply_room};
+use crate::fs::fuse::call::{reply_opened, reply_room};
 use crate::fs::fuse::encode::{
     GENERATION, configure, file_attr, file_type, open_mode, rename_mode, time,
 };
-use crate::fs::lanes::SlowLane;
 use crate::fs::xattr::SetCondition;
-use crate::fs::{Ino, RegistryFs};
 use crate::model::{AttributesChange, Error};
 use fuser::{
-    AccessFlags, BackingId, CopyFileRangeFlags, Errno, FileHandle, FopenFlags, INodeNo,
-    KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs,
-    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    AccessFlags, CopyFileRangeFlags, Errno, FileHandle, FopenFlags, INodeNo, KernelConfig,
+    LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite,
+    ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use std::{cell::RefCell, ffi::OsStr, io, path::Path, sync::Arc, time::SystemTime};
 
 thread_local! {
     /// One buffer for the reads that a thread answers.
     static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// The file system as fuser calls it.
-pub(super) struct FuseAdapter {
-    fs: Arc<RegistryFs>,
-    slow: SlowLane,
-    backings: Backings<BackingId>,
-}
-
-impl FuseAdapter {
-    /// Serves `fs`.
-    pub(super) fn new(fs: Arc<RegistryFs>) -> Self {
-        Self { fs, slow: SlowLane::default(), backings: Backings::default() }
-    }
-
-    fn call(&self, operation: Operation, request: &Request, ino: INodeNo) -> Call {
-        Call::new(&self.fs, operation, request, ino, OsStr::new(""))
-    }
-
-    fn call_name(
-        &self, operation: Operation, request: &Request, parent: INodeNo, name: &OsStr,
-    ) -> Call {
-        Call::new(&self.fs, operation, request, parent, name)
-    }
-
-    /// Answers a call without result from the slow lane.
-    fn answer_slowly(
-        &self, call: Call, reply: ReplyEmpty,
-        act: impl FnOnce(&Call) -> Result<()> + Send + 'static,
-    ) {
-        self.slow.run(move || match call.run(act) {
-            Ok(()) => reply.ok(),
-            Err(errno) => reply.error(errno),
-        });
-    }
 }
 
 impl fuser::Filesystem for FuseAdapter {
@@ -75,17 +41,20 @@ impl fuser::Filesystem for FuseAdapter {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let _turn = self.turns.take();
         let call = self.call_name(Operation::Lookup, request, parent, name);
         call.entry(reply, |call| call.fs.lookup(call.ino, &call.name));
     }
 
     fn forget(&self, _request: &Request, ino: INodeNo, count: u64) {
+        let _turn = self.turns.take();
         if self.fs.forget(Ino(ino.0), count) {
             self.backings.forget(Ino(ino.0));
         }
     }
 
     fn getattr(&self, request: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        let _turn = self.turns.take();
         let call = self.call(Operation::Getattr, request, ino);
         call.attr(reply, |call| call.fs.getattr(call.ino));
     }
@@ -104,6 +73,7 @@ impl fuser::Filesystem for FuseAdapter {
             modified_at: mtime.map(time),
             accessed_at: atime.map(time),
         };
+        let _turn = self.turns.take();
         let call = self.call(Operation::Setattr, request, ino);
         let handle = handle.map(|handle| handle.0);
         self.slow.run(move || {
@@ -115,6 +85,7 @@ impl fuser::Filesystem for FuseAdapter {
         &self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32,
         reply: ReplyEntry,
     ) {
+        let _turn = self.turns.take();
         let call = self.call_name(Operation::Mkdir, request, parent, name);
         call.entry(reply, |call| call.fs.mkdir(&call.caller, call.ino, &call.name, mode & !umask));
     }
@@ -123,6 +94,7 @@ impl fuser::Filesystem for FuseAdapter {
         &self, request: &Request, parent: INodeNo, name: &OsStr, _mode: u32, _umask: u32,
         _rdev: u32, reply: ReplyEntry,
     ) {
+        let _turn = self.turns.take();
         let call = self.call_name(Operation::Mknod, request, parent, name);
         let reason = "a registry has no devices, pipes or sockets";
         call.entry(reply, |_| Err(Error::Unsupported(reason).into()));
@@ -131,17 +103,20 @@ impl fuser::Filesystem for FuseAdapter {
     fn symlink(
         &self, request: &Request, parent: INodeNo, name: &OsStr, _target: &Path, reply: ReplyEntry,
     ) {
+        let _turn = self.turns.take();
         let call = self.call_name(Operation::Symlink, request, parent, name);
         let reason = "a registry has no symbolic links; ln without -s makes a tag";
         call.entry(reply, |_| Err(Error::Unsupported(reason).into()));
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let _turn = self.turns.take();
         let call = self.call_name(Operation::Unlink, request, parent, name);
         self.answer_slowly(call, reply, |call| call.fs.unlink(call.ino, &call.name));
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let _turn = self.turns.take();
         let call = self.call_name(Operation::Rmdir, request, parent, name);
         self.answer_slowly(call, reply, |call| call.fs.rmdir(call.ino, &call.name));
     }
@@ -150,6 +125,7 @@ impl fuser::Filesystem for FuseAdapter {
         &self, request: &Request, parent: INodeNo, name: &OsStr, new_parent: INodeNo,
         new_name: &OsStr, flags: RenameFlags, reply: ReplyEmpty,
     ) {
+        let _turn = self.turns.take();
         let call = self.call_name(Operation::Rename, request, new_parent, new_name);
         let (parent, name) = (Ino(parent.0), name.to_owned());
         self.answer_slowly(call, reply, move |call| {
@@ -161,6 +137,7 @@ impl fuser::Filesystem for FuseAdapter {
         &self, request: &Request, ino: INodeNo, new_parent: INodeNo, new_name: &OsStr,
         reply: ReplyEntry,
     ) {
+        let _turn = self.turns.take();
         let call = self.call_name(Operation::Link, request, new_parent, new_name);
         self.slow.run(move || {
             call.entry(reply, |call| call.fs.link(Ino(ino.0), call.ino, &call.name));
@@ -168,6 +145,7 @@ impl fuser::Filesystem for FuseAdapter {
     }
 
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let _turn = self.turns.take();
         let call = self.call(Operation::Open, request, ino);
         match call.run(|call| call.fs.open(call.ino, open_mode(flags))) {
             Ok(opened) => reply_opened(&self.backings, &opened, reply),
@@ -179,6 +157,7 @@ impl fuser::Filesystem for FuseAdapter {
         &self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, flags: i32,
         reply: ReplyCreate,
     ) {
+        let _turn = self.turns.take();
         let call = self.call_name(Operation::Create, request, parent, name);
         let open = open_mode(OpenFlags(flags));
         let created = call
@@ -197,6 +176,7 @@ impl fuser::Filesystem for FuseAdapter {
         &self, request: &Request, ino: INodeNo, handle: FileHandle, offset: u64, size: u32,
         _flags: OpenFlags, _owner: Option<LockOwner>, reply: ReplyData,
     ) {
+        let _turn = self.turns.take();
         let call = self.call(Operation::Read, request, ino);
         READ_BUFFER.with_borrow_mut(|buffer| {
             match call.run(|call| call.fs.read(handle.0, offset, size as usize, buffer)) {
@@ -210,6 +190,7 @@ impl fuser::Filesystem for FuseAdapter {
         &self, request: &Request, ino: INodeNo, handle: FileHandle, offset: u64, data: &[u8],
         _write_flags: WriteFlags, _flags: OpenFlags, _owner: Option<LockOwner>, reply: ReplyWrite,
     ) {
+        let _turn = self.turns.take();
         let call = self.call(Operation::Write, request, ino);
         match call.run(|call| call.fs.write(handle.0, offset, data)) {
             // A request is far shorter than 4 GiB.
@@ -222,6 +203,7 @@ impl fuser::Filesystem for FuseAdapter {
         &self, request: &Request, ino: INodeNo, handle: FileHandle, _owner: LockOwner,
         reply: ReplyEmpty,
     ) {
+        let _turn = self.turns.take();
         let call = self.call(Operation::Flush, request, ino);
         self.answer_slowly(call, reply, move |call| call.fs.flush(handle.0));
     }
@@ -230,6 +212,7 @@ impl fuser::Filesystem for FuseAdapter {
         &self, request: &Request, ino: INodeNo, handle: FileHandle, _data_only: bool,
         reply: ReplyEmpty,
     ) {
+        let _turn = self.turns.take();
         let call = self.call(Operation::Fsync, request, ino);
         self.answer_slowly(call, reply, move |call| call.fs.sync(handle.0));
     }
@@ -238,6 +221,7 @@ impl fuser::Filesystem for FuseAdapter {
         &self, _request: &Request, _ino: INodeNo, handle: FileHandle, _flags: OpenFlags,
         _owner: Option<LockOwner>, _flush: bool, reply: ReplyEmpty,
     ) {
+        let _turn = self.turns.take();
         self.backings.release(handle.0);
         let fs = Arc::clone(&self.fs);
         // Nobody waits for the answer; dropping an upload may remove a big file.
@@ -249,6 +233,7 @@ impl fuser::Filesystem for FuseAdapter {
         &self, request: &Request, ino: INodeNo, handle: FileHandle, offset: u64, length: u64,
         mode: i32, reply: ReplyEmpty,
     ) {
+        let _turn = self.turns.take();
         let call = self.call(Operation::Fallocate, request, ino);
         call.empty(reply, |call| match mode {
             0 => call.fs.allocate(handle.0, offset.saturating_add(length)),
@@ -261,6 +246,7 @@ impl fuser::Filesystem for FuseAdapter {
         new_handle: FileHandle, new_offset: u64, length: u64, _flags: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
+        let _turn = self.turns.take();
         let call = self.call(Operation::Copy, request, new_ino);
         let (from, to) = ((handle.0, offset), (new_handle.0, new_offset));
         let length = length.min(u64::from(u32::MAX));
@@ -271,6 +257,7 @@ impl fuser::Filesystem for FuseAdapter {
     }
 
     fn opendir(&self, request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        let _turn = self.turns.take();
         let call = self.call(Operation::Opendir, request, ino);
         match call.run(|call| call.fs.opendir(call.ino)) {
             Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::empty()),
@@ -282,6 +269,7 @@ impl fuser::Filesystem for FuseAdapter {
         &self, request: &Request, ino: INodeNo, handle: FileHandle, offset: u64,
         mut reply: ReplyDirectory,
     ) {
+        let _turn = self.turns.take();
         let call = self.call(Operation::Readdir, request, ino);
         let listed = call.run(|call| {
             call.fs.readdir(handle.0, offset, false, &mut |row: Row<'_>| {
@@ -298,6 +286,7 @@ impl fuser::Filesystem for FuseAdapter {
         &self, request: &Request, ino: INodeNo, handle: FileHandle, offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
+        let _turn = self.turns.take();
         let call = self.call(Operation::Readdir, request, ino);
         let listed = call.run(|call| {
             call.fs.readdir(handle.0, offset, true, &mut |row: Row<'_>| {
@@ -317,6 +306,7 @@ impl fuser::Filesystem for FuseAdapter {
         &self, _request: &Request, _ino: INodeNo, handle: FileHandle, _flags: OpenFlags,
         reply: ReplyEmpty,
     ) {
+        let _turn = self.turns.take();
         self.fs.release(handle.0);
         reply.ok();
     }
@@ -325,11 +315,13 @@ impl fuser::Filesystem for FuseAdapter {
         &self, request: &Request, ino: INodeNo, handle: FileHandle, _data_only: bool,
         reply: ReplyEmpty,
     ) {
+        let _turn = self.turns.take();
         let call = self.call(Operation::Fsync, request, ino);
         self.answer_slowly(call, reply, move |call| call.fs.sync(handle.0));
     }
 
     fn statfs(&self, request: &Request, ino: INodeNo, reply: ReplyStatfs) {
+        let _turn = self.turns.take();
         let call = self.call(Operation::Statfs, request, ino);
         match call.run(|call| call.fs.statfs()) {
             Ok(room) => reply_room(&room, reply),
@@ -341,6 +333,7 @@ impl fuser::Filesystem for FuseAdapter {
         &self, request: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr,
     ) {
         // The digest of an upload may have to be computed first.
+        let _turn = self.turns.take();
         let call = self.call(Operation::Getxattr, request, ino);
         let name = name.to_owned();
         self.slow.run(move || {
@@ -349,6 +342,7 @@ impl fuser::Filesystem for FuseAdapter {
     }
 
     fn listxattr(&self, request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        let _turn = self.turns.take();
         let call = self.call(Operation::Listxattr, request, ino);
         call.xattr(reply, size, |call| call.fs.listxattr(call.ino));
     }
@@ -357,6 +351,7 @@ impl fuser::Filesystem for FuseAdapter {
         &self, request: &Request, ino: INodeNo, name: &OsStr, value: &[u8], flags: i32,
         _position: u32, reply: ReplyEmpty,
     ) {
+        let _turn = self.turns.take();
         let call = self.call(Operation::Setxattr, request, ino);
         let (name, value) = (name.to_owned(), value.to_owned());
         self.answer_slowly(call, reply, move |call| {
@@ -370,6 +365,7 @@ impl fuser::Filesystem for FuseAdapter {
     }
 
     fn removexattr(&self, request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let _turn = self.turns.take();
         let call = self.call(Operation::Removexattr, request, ino);
         call.empty(reply, |call| call.fs.setxattr(call.ino, name, None, SetCondition::None));
     }

@@ -5,7 +5,7 @@ use super::{Shared, State};
 use crate::model::{Algorithm, Digest, Error, Hasher, Result, UploadId, UploadName};
 use crate::registry::{Layer, LayerUpload, UploadStat};
 use parking_lot::Mutex;
-use std::{sync::Arc, time::SystemTime};
+use std::{any::Any, sync::Arc, time::SystemTime};
 
 /// Longest upload: a slip in an offset must not take the whole memory of the machine.
 const UPLOAD_BYTES_MAX: u64 = 1 << 30;
@@ -89,7 +89,9 @@ impl LayerUpload for MemoryUpload {
         self.shared.state.lock().upload_mut(self.uuid).map(drop)
     }
 
-    fn settle(&self) {}
+    fn settle(&self, hold: Box<dyn Any + Send>) {
+        drop(hold);
+    }
 
     fn finish(&self, digest: &Digest) -> Result<Arc<dyn Layer>> {
         let mut state = self.shared.state.lock();

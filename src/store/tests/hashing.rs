@@ -10,7 +10,7 @@ fn resuming_hashes_only_the_tail() {
     let id = upload.uuid();
     let folder = scene.v2(&format!("repositories/app/_uploads/{id}"));
     upload.write_at(&content, 0).unwrap();
-    upload.settle();
+    upload.settle(Box::new(()));
     wait_until(|| hashstates(&folder) == [content.len().to_string()]);
     upload.write_at(b"tail", content.len() as u64).unwrap();
     drop(upload);
@@ -32,7 +32,7 @@ fn a_kept_state_goes_before_its_bytes_change() {
     let id = upload.uuid();
     let folder = scene.v2(&format!("repositories/app/_uploads/{id}"));
     upload.write_at(&content, 0).unwrap();
-    upload.settle();
+    upload.settle(Box::new(()));
     wait_until(|| hashstates(&folder) == [content.len().to_string()]);
     upload.write_at(b"other", 77).unwrap();
     assert!(hashstates(&folder).is_empty());
@@ -121,7 +121,7 @@ proptest! {
                     upload.truncate(length as u64).unwrap();
                     model.resize(length, 0);
                 }
-                Step::Settle => upload.settle(),
+                Step::Settle => upload.settle(Box::new(())),
                 Step::Digest => prop_assert_eq!(upload.digest().unwrap(), Digest::sha256(&model)),
                 Step::Resume => {
                     let id = upload.uuid();
