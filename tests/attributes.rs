@@ -133,15 +133,17 @@ fn what_is_known_of_a_file_is_in_its_extended_attributes() {
         &[("LAYER", &layer), ("MANIFEST", &manifest), ("X", &digest_of(b"x"))],
         "
         $ getfattr -d layers/$LAYER | grep -v '^#'
-        user.regfs.created_at=\"20…Z\"
         user.regfs.digest=\"$LAYER\"
-        $ getfattr -d manifests/1.0 | grep -v '^#' | grep -v created_at
+        $ getfattr --only-values -n user.regfs.created_at layers/$LAYER; echo
+        20…Z
+        $ getfattr -d manifests/1.0 | grep -v '^#'
         user.regfs.digest=\"$MANIFEST\"
         user.regfs.media_type=\"application/vnd.oci.image.manifest.v1+json\"
         $ getfattr -d uploads/x | grep -v '^#'
         user.regfs.digest=\"$X\"
-        user.regfs.started_at=\"20…Z\"
-        user.regfs.uuid=\"…-…-4…-…-…\"
+        $ for a in started_at uuid; do getfattr --only-values -n user.regfs.$a uploads/x; echo; done
+        20…Z
+        …-…-4…-…-…
         $ setfattr -n user.regfs.digest -v $LAYER layers/$LAYER
         $ setfattr -n user.regfs.digest -v other layers/$LAYER
         setfattr: layers/$LAYER: Operation not permitted

@@ -119,7 +119,7 @@ fn a_stale_mount_is_cleared_by_mounting_again() {
         mount.beside(),
         "
         $ ls mnt
-        ls: cannot access 'mnt': Transport endpoint is not connected
+        ls: cannot … 'mnt': Transport endpoint is not connected
         [exit 2]
         ",
     );

@@ -52,11 +52,16 @@ impl Virtual {
     }
 }
 
+/// What the names of all of them begin with.
+const VIRTUAL_PREFIX: &str = "user.regfs.";
+
 /// What names of attributes mean.
 enum Name<'a> {
     Virtual(Virtual),
     /// Kept as it is.
     User(&'a str),
+    /// One of ours that does not exist.
+    Reserved,
     /// Under a prefix that nothing is kept of; reading says that it is not set.
     Unset,
     /// Access lists: tools use the permission bits when they are told that there are none.
@@ -67,6 +72,7 @@ fn parse(name: &OsStr) -> Name<'_> {
     let Some(text) = name.to_str() else { return Name::Unset };
     match Virtual::ALL.into_iter().find(|known| known.name() == text) {
         Some(known) => Name::Virtual(known),
+        None if text.starts_with(VIRTUAL_PREFIX) => Name::Reserved,
         None if text.starts_with("user.") => Name::User(text),
         None if text.starts_with("system.") => Name::Refused,
         None => Name::Unset,
@@ -93,7 +99,7 @@ impl RegistryFs {
                 }
                 None => Err(Fault::NoAttribute),
             },
-            Name::Unset => Err(Fault::NoAttribute),
+            Name::Reserved | Name::Unset => Err(Fault::NoAttribute),
             Name::Refused => Err(Fault::NotKept("access lists")),
         }
     }
@@ -125,6 +131,10 @@ impl RegistryFs {
         let name = match parse(name) {
             Name::Virtual(name) => return self.set_virtual(&node, name, value),
             Name::User(name) => name,
+            Name::Reserved => {
+                let value = "not there".to_owned();
+                return Err(Fault::AttributeFixed { name: VIRTUAL_PREFIX, value });
+            }
             Name::Unset | Name::Refused => return Err(Fault::NotKept("attributes of this kind")),
         };
         let Some((repository, subject)) = self.subject(&node) else {
