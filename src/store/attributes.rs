@@ -6,7 +6,11 @@
 
 use crate::model::{Area, Attributes, AttributesChange, Error, Result};
 use crate::registry::{AttributeService, Subject};
-use crate::store::{folder::Place, layout, repository::LocalRepository};
+use crate::store::{
+    folder::{self, Place},
+    layout,
+    repository::LocalRepository,
+};
 use rustix::{
     fs::{self, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags},
     io::Errno,
@@ -31,13 +35,37 @@ const FILE_PERMISSIONS: u32 = 0o644;
 /// The attributes that a file or folder has.
 pub(super) fn attributes(stat: &Stat) -> Attributes {
     Attributes {
-        permissions: stat.st_mode & 0o7777,
+        permissions: permissions(stat),
         uid: stat.st_uid,
         gid: stat.st_gid,
         modified_at: time(stat.st_mtime, stat.st_mtime_nsec),
         accessed_at: time(stat.st_atime, stat.st_atime_nsec),
         changed_at: time(stat.st_ctime, stat.st_ctime_nsec),
     }
+}
+
+/// Who may read what: a read bit, and the bit that marks it as not wanted.
+const READ_MARKS: [(u32, u32); 3] = [(0o400, 0o4000), (0o040, 0o2000), (0o004, 0o1000)];
+
+/// The permission bits that a file or folder has for those who see it through us.
+///
+/// docker-registry may run as another user, and answers everybody with an error when it cannot read
+/// a link. So files are readable for all on disk, whatever a person wants for the mount; that it
+/// was not wanted is marked by the bits that mean nothing on such files: set-user-ID, set-group-ID
+/// and sticky.
+fn permissions(stat: &Stat) -> u32 {
+    let mode = stat.st_mode & 0o7777;
+    if !folder::is_file(stat) {
+        return mode;
+    }
+    let unwanted = READ_MARKS.iter().filter(|(_, mark)| mode & mark != 0);
+    mode & 0o777 & !unwanted.map(|(read, _)| read).sum::<u32>()
+}
+
+/// The mode on disk of a file that is to have `permissions`; the inverse of [`permissions`].
+fn kept(permissions: u32) -> u32 {
+    let unwanted = READ_MARKS.iter().filter(|(read, _)| permissions & read == 0);
+    permissions & 0o777 | unwanted.map(|(read, mark)| read | mark).sum::<u32>()
 }
 
 /// A time as the system gives it. The numbers have other types on other processors.
@@ -68,14 +96,16 @@ fn timespec(time: Option<SystemTime>) -> Timespec {
 
 /// Changes the attributes of an open file or folder.
 pub(super) fn change(file: &File, change: &AttributesChange, path: &Path) -> Result<()> {
-    if change.uid.is_some() || change.gid.is_some() {
-        // Before the permissions, because it takes away setuid and setgid.
+    let before = stat(file, || path.to_owned())?;
+    let changes_owner = change.uid.is_some() || change.gid.is_some();
+    if changes_owner {
         let (uid, gid) = (change.uid.map(Uid::from_raw), change.gid.map(Gid::from_raw));
         fs::fchown(file, uid, gid).map_err(Error::io("chown", path))?;
     }
-    if let Some(permissions) = change.permissions {
-        let mode = Mode::from_raw_mode(permissions & 0o7777);
-        fs::fchmod(file, mode).map_err(Error::io("chmod", path))?;
+    // A change of owner takes marks away, so they are set again behind it.
+    if let Some(wanted) = change.permissions.or(changes_owner.then(|| permissions(&before))) {
+        let mode = if folder::is_file(&before) { kept(wanted) } else { wanted & 0o7777 };
+        fs::fchmod(file, Mode::from_raw_mode(mode)).map_err(Error::io("chmod", path))?;
     }
     if change.modified_at.is_some() || change.accessed_at.is_some() {
         let times = Timestamps {

@@ -40,6 +40,30 @@ fn tags_change_names_as_the_caller_wishes() {
     assert!(stat.attributes.modified_at > time);
 }
 
+/// docker-registry runs as another user, and must be able to read every link.
+#[test]
+fn a_link_is_readable_for_the_registry_whatever_its_mode_in_the_mount() {
+    let scene = scene();
+    let app = scene.repository("app");
+    let upload = scene.upload("app", "x");
+    upload.write_at(b"hello", 0).unwrap();
+    let digest = Digest::sha256(b"hello");
+    upload.finish(&digest).unwrap();
+    let layer = Subject::Layer(digest);
+    for permissions in (0..=0o777).chain([0o600]) {
+        let change = AttributesChange { permissions: Some(permissions), ..Default::default() };
+        let seen = app.attributes().change(&layer, &change).unwrap();
+        assert_eq!(seen.permissions, permissions);
+        let link = scene
+            .path(layout::repository(&"app".parse().unwrap()).join(layout::layer_link(&digest)));
+        assert_eq!(disk::metadata(link).unwrap().permissions().mode() & 0o444, 0o444);
+    }
+    if rustix::process::geteuid().is_root() {
+        let change = AttributesChange { uid: Some(12), gid: Some(34), ..Default::default() };
+        assert_eq!(app.attributes().change(&layer, &change).unwrap().permissions, 0o600);
+    }
+}
+
 #[test]
 fn attributes_of_an_upload_become_those_of_the_layer() {
     let scene = scene();
