@@ -1,4 +1,4 @@
-//! fuser's trait: decode a request, call [`RegistryFs`], encode the answer. Nothing is decided here.
+//! The trait of fuser: decode a request, call `RegistryFs`, encode the answer. Nothing is decided here.
 //!
 //! Calls that may take long answer from the slow lane. A panic in any of them becomes EIO and a
 //! line in the log: it must not take a thread of the mount with it.
