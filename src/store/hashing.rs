@@ -6,7 +6,7 @@ use crate::store::{
     blobs::read_fully,
     durable,
     follower::Follow,
-    layout,
+    layout, notes,
     progress::{Keep, STEP_BYTES, Task},
     states,
     upload::{Life, Shared, Work},
@@ -74,6 +74,7 @@ impl Shared {
                 self.work.lock().progress.end_keeping();
                 kept.map(|()| true)
             }
+            Task::Note(note) => self.note(&note).map(|()| true),
             Task::Hash(mut claim) => {
                 let part = &mut buffer[..step(claim.length)];
                 let count = read_fully(&self.data, part, claim.digester.length());
@@ -86,6 +87,21 @@ impl Shared {
                 count.map(|count| count == part.len()).map_err(self.io("read"))
             }
         }
+    }
+
+    /// Notes how far the hash is, for whoever resumes this upload before the next boot.
+    fn note(&self, note: &Keep) -> Result<()> {
+        let draft = notes::draft(&self.store, &note.digester)?;
+        // Under the lock, so that the bytes cannot change just now.
+        let mut work = self.work.lock();
+        let Life::Open = work.life else { return Ok(()) };
+        if work.progress.is_noteworthy(note) {
+            if let Some(draft) = draft {
+                draft.publish(self.store.root.place(&layout::note(self.id)))?;
+            }
+            work.progress.noted(note);
+        }
+        Ok(())
     }
 
     /// Keeps a state for whoever resumes this upload.

@@ -19,6 +19,7 @@
 //! └── regfs/                                     ours; no registry looks here
 //!     ├── version                                of the disk format
 //!     ├── lock                                   shared by everyone who has the store open
+//!     ├── states/UUID                            an upload's running hash, good until the next boot
 //!     ├── tmp/                                   what is being made, until it is renamed into place
 //!     └── trash/                                 what was renamed out of place, until it is deleted
 //! ```
@@ -42,6 +43,8 @@ pub(super) const BLOBS: &str = "docker/registry/v2/blobs/sha256";
 pub(super) const VERSION: &str = "regfs/version";
 /// What everyone who has the store open shares a lock on.
 pub(super) const LOCK: &str = "regfs/lock";
+/// Where the running hashes of uploads are noted.
+pub(super) const NOTES: &str = "regfs/states";
 /// What is being made.
 pub(super) const TMP: &str = "regfs/tmp";
 /// What is being deleted.
@@ -137,6 +140,11 @@ pub(super) fn tag_link(name: &Tag) -> PathBuf {
 /// The mark that a tag has named `digest`.
 pub(super) fn tag_index_link(name: &Tag, digest: &Digest) -> PathBuf {
     linked(tag(name).join(INDEX).join(digest.algorithm().name()), digest)
+}
+
+/// Where the running hash of an upload is noted, relative to the store.
+pub(super) fn note(id: UploadId) -> PathBuf {
+    Path::new(NOTES).join(id.to_string())
 }
 
 /// An upload's folder.

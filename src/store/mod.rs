@@ -16,6 +16,7 @@ mod hashing;
 mod layout;
 mod links;
 mod manifests;
+mod notes;
 mod progress;
 mod repository;
 mod states;
@@ -120,6 +121,7 @@ impl LocalRegistry {
         let lock = lock(&root, options.read_only)?;
         if let Some(scratch) = &scratch {
             sweep::sweep_scratch(scratch, sweep::LEFTOVER_AGE_MIN)?;
+            notes::sweep(&root)?;
         }
         let store = Store {
             root,
@@ -155,7 +157,7 @@ fn check_version(root: &Folder) -> Result<Option<u32>> {
 
 /// Makes what a store needs, as far as it is missing.
 fn make(root: &Folder, version: Option<u32>) -> Result<Scratch> {
-    for folder in [layout::BLOBS, layout::REPOSITORIES, layout::TMP, layout::TRASH] {
+    for folder in [layout::BLOBS, layout::REPOSITORIES, layout::NOTES, layout::TMP, layout::TRASH] {
         root.make_folders(folder)?;
     }
     let scratch = Scratch::open(root)?;

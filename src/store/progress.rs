@@ -18,10 +18,12 @@ use std::collections::BTreeMap;
 /// How much is hashed between two looks at the mutex. Large enough to cost nothing, small enough
 /// that what a disturbed claim throws away is less than a millisecond of work.
 pub(super) const STEP_BYTES: u64 = 1 << 20;
-/// How far the hash runs between two states that are kept: what a kill costs at most, 0.1 s.
+/// How far the hash runs between two states that are kept: what a power cut costs at most, 0.1 s.
 const KEEP_BYTES: u64 = 128 << 20;
 /// A pause is worth a kept state from so much on: to hash less is faster than to sync it.
 const KEEP_BYTES_MIN: u64 = 4 << 20;
+/// How far the hash runs between two notes: what a kill costs at most, 0.01 s.
+const NOTE_BYTES: u64 = 16 << 20;
 /// How many pieces written ahead of the prefix are remembered. What is beyond is hashed at finish.
 const ISLANDS_MAX: usize = 1024;
 
@@ -32,6 +34,8 @@ pub(super) struct Progress {
     digester: Digester,
     /// The state that is on disk; never ahead of `digester`. No state beyond it is on disk.
     kept: Digester,
+    /// How much of the hash is noted (`notes.rs`); never ahead of `digester`.
+    noted: u64,
     /// All bytes before here have been written.
     prefix: u64,
     /// Pieces behind the prefix that have been written: beginning and end.
@@ -69,14 +73,41 @@ pub(super) struct Keep {
 /// What there is to do in the background.
 pub(super) enum Task {
     Hash(Claim),
+    /// A state is to be kept.
     Keep(Keep),
+    /// It is to be noted.
+    Note(Keep),
     Rest,
 }
 
 impl Progress {
-    /// Of an upload of `length` bytes whose state on disk is `kept`.
-    pub(super) fn resumed(kept: Digester, length: u64) -> Self {
-        Self { digester: kept.clone(), kept, prefix: length, ..Self::default() }
+    /// Of an upload of `length` bytes whose state on disk is `kept`, and of whose hash `noted` is
+    /// noted.
+    pub(super) fn resumed(kept: Digester, noted: Option<Digester>, length: u64) -> Self {
+        let length_noted = noted.as_ref().map_or(0, Digester::length);
+        let further = noted.filter(|noted| noted.length() > kept.length());
+        let digester = further.unwrap_or_else(|| kept.clone());
+        Self { digester, kept, noted: length_noted, prefix: length, ..Self::default() }
+    }
+
+    /// Whether the note covers bytes from `offset` on. It must be removed before they change.
+    pub(super) fn is_noted_beyond(&self, offset: u64) -> bool {
+        self.noted > offset
+    }
+
+    /// The note is removed.
+    pub(super) fn forget_note(&mut self) {
+        self.noted = 0;
+    }
+
+    /// The hash is noted as far as `keep` has it.
+    pub(super) fn noted(&mut self, keep: &Keep) {
+        self.noted = keep.digester.length();
+    }
+
+    /// Whether every byte that the note would cover is as it was hashed, and it says something new.
+    pub(super) fn is_noteworthy(&self, keep: &Keep) -> bool {
+        keep.epoch == self.epoch && keep.digester.length() > self.noted
     }
 
     /// How much is hashed.
@@ -96,7 +127,7 @@ impl Progress {
 
     /// Bytes from `offset` on are about to change.
     pub(super) fn disturb(&mut self, offset: u64) {
-        debug_assert!(!self.is_kept_beyond(offset));
+        debug_assert!(!self.is_kept_beyond(offset) && !self.is_noted_beyond(offset));
         if offset < self.digester.length().max(self.claimed.unwrap_or(0)) {
             self.epoch += 1;
             self.claimed = None;
@@ -166,6 +197,10 @@ impl Progress {
     /// What to do next in the background.
     pub(super) fn task(&mut self) -> Task {
         let unhashed = self.prefix.saturating_sub(self.digester.length());
+        let unnoted = self.digester.length().saturating_sub(self.noted);
+        if unnoted >= NOTE_BYTES || (unhashed == 0 && self.settled && unnoted >= KEEP_BYTES_MIN) {
+            return Task::Note(Keep { digester: self.digester.clone(), epoch: self.epoch });
+        }
         let tried = self.tried.max(self.kept.length());
         let unkept = self.digester.length().saturating_sub(tried);
         let is_caught_up = unhashed == 0 && self.settled && unkept >= KEEP_BYTES_MIN;
@@ -229,7 +264,7 @@ mod tests {
     fn claim(progress: &mut Progress) -> Claim {
         match progress.task() {
             Task::Hash(claim) => claim,
-            Task::Keep(_) | Task::Rest => panic!("nothing to hash"),
+            Task::Keep(_) | Task::Note(_) | Task::Rest => panic!("nothing to hash"),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::store::{
     durable,
     finish::Stored,
     folder::{self, Folder},
-    layout,
+    layout, notes,
     progress::Progress,
     repository::LocalRepository,
     states,
@@ -112,8 +112,10 @@ impl LocalUpload {
         let stat = attributes::stat(&data, path)?;
         let kept = states::take_up(&repository, id, &stat)?;
         let length = folder::length(&stat);
-        log::info!("upload {id} resumes: {} of {length} bytes are hashed already", kept.length());
-        let progress = Progress::resumed(kept, length);
+        let noted = notes::read(&home.store, id, length)?;
+        let progress = Progress::resumed(kept, noted, length);
+        let hashed = progress.digester().length();
+        log::info!("upload {id} resumes: {hashed} of {length} bytes are hashed already");
         let upload = Self::new(home, repository, id, data, known, progress)?;
         upload.shared.wake(&upload.shared.work.lock());
         Ok(upload)
@@ -181,6 +183,10 @@ impl Shared {
 
     /// Makes ready for bytes from `offset` on to change: nobody shall take the old hash for theirs.
     pub(super) fn before_change(&self, work: &mut Work, offset: u64) -> Result<()> {
+        if work.progress.is_noted_beyond(offset) {
+            notes::remove(&self.store, self.id)?;
+            work.progress.forget_note();
+        }
         if work.progress.is_kept_beyond(offset) {
             states::remove_beyond(&self.repository, self.id, offset)?;
             work.progress.forget_kept();
@@ -198,6 +204,7 @@ impl Shared {
         let at = layout::upload(self.id);
         let removed = self.store.scratch()?.remove(self.repository.place(&at))?;
         self.store.upload_indexes.forget(self.key, self.id);
+        notes::remove(&self.store, self.id)?;
         if let Some(removed) = removed {
             removed.delete();
         }

@@ -24,6 +24,51 @@ fn resuming_hashes_only_the_tail() {
     upload.finish(&digest).unwrap();
 }
 
+/// As after SIGKILL: nobody settled, and the system goes on.
+#[test]
+fn a_killed_writer_costs_little_hashing() {
+    let scene = scene();
+    let mut content = noise(40 << 20);
+    let upload = scene.upload("app", "x");
+    let id = upload.uuid();
+    let note = scene.path(layout::note(id));
+    upload.write_at(&content, 0).unwrap();
+    wait_until(|| note.exists() && scene.registry.counters().bytes_hashed() == 40 << 20);
+    drop(upload);
+    let registry = scene.again();
+    let layers = registry.repository(&"app".parse().unwrap());
+    let upload = layers.layers().resume(&id).unwrap();
+    // What people do to a file before they rename it does not make it unknown.
+    let change = AttributesChange { permissions: Some(0o640), ..Default::default() };
+    layers.attributes().change(&Subject::Upload(id), &change).unwrap();
+    assert_eq!(upload.digest().unwrap(), Digest::sha256(&content));
+    assert!(registry.counters().bytes_hashed() <= 24 << 20);
+    // It goes before its bytes change, and with the upload.
+    upload.write_at(b"other", 5).unwrap();
+    assert!(!note.exists());
+    content[5..10].copy_from_slice(b"other");
+    upload.finish(&Digest::sha256(&content)).unwrap();
+    assert!(!note.exists());
+}
+
+#[test]
+fn a_note_of_another_boot_is_not_believed() {
+    let scene = scene();
+    let upload = scene.upload("app", "x");
+    let id = upload.uuid();
+    upload.write_at(b"hello", 0).unwrap();
+    drop(upload);
+    let mut digester = crate::model::Digester::default();
+    digester.update(b"hallo");
+    let note = [&[b'0'; 36][..], &digester.state()].concat();
+    disk::write(scene.path(layout::note(id)), note).unwrap();
+    let upload = scene.repository("app").layers().resume(&id).unwrap();
+    assert_eq!(upload.digest().unwrap(), Digest::sha256(b"hello"));
+    drop(upload);
+    drop(scene.again());
+    assert!(!scene.path(layout::note(id)).exists());
+}
+
 #[test]
 fn a_kept_state_goes_before_its_bytes_change() {
     let scene = scene();
