@@ -54,7 +54,8 @@ pub(super) fn sweep(root: &Folder) -> Result<()> {
     let mut directory = Directory::of(&notes)?;
     while let Some(entry) = directory.next()? {
         let name = Path::new(&entry.name);
-        if !notes.read(name, LENGTH as u64 + 1)?.is_some_and(|bytes| parse(&bytes).is_some()) {
+        let note = notes.read(name, LENGTH as u64 + 1)?;
+        if note.as_deref().and_then(parse).is_none() {
             notes.remove_file(name)?;
         }
     }
