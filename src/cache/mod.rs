@@ -1,7 +1,7 @@
 //! A registry around a registry, that remembers: manifests, what names resolved to, open layers.
 //!
 //! Disk is the truth, and others may change it behind us. So what a name resolves to is believed
-//! for a second at most, and that something is not there is never remembered. Content cannot change
+//! for half a second at most, and that something is not there is never remembered. Content cannot change
 //! under its digest, so it is kept as long as there is room; but only a repository that has a name
 //! for it gets it. What changes through this registry is seen through it at once (`changes.rs`).
 //!
@@ -46,9 +46,9 @@ impl Default for CacheLimits {
             layer_count_max: 1 << 14,
             // A quarter of the 1,024 files that a process may have open where nobody raised it.
             open_file_count_max: 256,
-            // What a person does not notice, and what the design promises for tags that another
-            // process moves.
-            link_life: Duration::from_secs(1),
+            // Together with the kernel, which believes what it is told for as long (`fs/attr.rs`),
+            // the second that the design promises for tags that another process moves.
+            link_life: Duration::from_millis(500),
         }
     }
 }

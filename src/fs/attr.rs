@@ -13,8 +13,9 @@ use std::time::{Duration, SystemTime};
 /// How long the kernel may believe in a published layer: it never changes, and only an unlink by
 /// somebody else makes it go.
 const LAYER_LIFE: Duration = Duration::from_secs(60);
-/// How long the kernel may believe anything that somebody else may change.
-const CHANGING_LIFE: Duration = Duration::from_secs(1);
+/// How long the kernel may believe anything that somebody else may change. The cache before the
+/// store believes it for as long, and nobody may be told anything that is older than a second.
+const CHANGING_LIFE: Duration = Duration::from_millis(500);
 /// How long the kernel may believe in a file that a flush may change at any time.
 const UNPUBLISHED_LIFE: Duration = Duration::ZERO;
 
