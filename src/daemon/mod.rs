@@ -113,7 +113,7 @@ fn serve(config: &MountConfig, announce: impl FnOnce() -> Result<()>) -> Result<
         unmount(&unmounter, &fs, &events);
         return Err(error);
     }
-    match events.recv() {
+    let outcome = match events.recv() {
         Ok(Event::Signal(name)) => {
             log::info!("{name}: unmounting");
             unmount(&unmounter, &fs, &events);
@@ -125,7 +125,9 @@ fn serve(config: &MountConfig, announce: impl FnOnce() -> Result<()>) -> Result<
         }
         Ok(Event::Ended(Err(error))) => Err(error).context("the session ended"),
         Err(_) => bail!("the session ended without a word"),
-    }
+    };
+    finish_calls(&fs);
+    outcome
 }
 
 /// Everything that users have open is open here, too, where a login allows 1,024 files at first.
@@ -134,6 +136,15 @@ fn raise_file_limit() {
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         log::debug!("the limit of open files stays at {:?}: {error}", limit.current);
+    }
+}
+
+/// Waits for calls that are still under way though nobody waits for their answer: a close that
+/// removes what was not published, say.
+fn finish_calls(fs: &RegistryFs) {
+    let deadline = Instant::now() + config::UNMOUNT_WAIT;
+    while fs.is_busy() && Instant::now() < deadline {
+        thread::sleep(config::UNMOUNT_PAUSE);
     }
 }
 
@@ -219,7 +230,7 @@ fn unmount(unmounter: &Unmounter, fs: &RegistryFs, events: &Receiver<Event>) {
             Ok(Event::Signal(name)) => {
                 return log::warn!("{name} again: files that are open are cut off");
             }
-            Err(RecvTimeoutError::Timeout) if fs.open_count() == 0 => return,
+            Err(RecvTimeoutError::Timeout) if fs.is_idle() => return,
             Err(RecvTimeoutError::Timeout) if Instant::now() < deadline => {}
             Err(RecvTimeoutError::Timeout) => {
                 return log::warn!("files that are still open are cut off");

@@ -21,6 +21,8 @@ const UNPUBLISHED_LIFE: Duration = Duration::ZERO;
 
 /// Permissions of what has none of its own: control files.
 const CONTROL_PERMISSIONS: u32 = 0o444;
+/// Permissions of what is damaged.
+const DAMAGED_PERMISSIONS: u32 = 0o600;
 /// Permissions of the root, staging folders and the control folder.
 const FOLDER_PERMISSIONS: u32 = 0o755;
 
@@ -92,6 +94,7 @@ impl RegistryFs {
             Node::Layer(name, digest) => match self.repository(name).layers().stat(digest) {
                 Ok(stat) => (file(stat.length, stat.attributes), LAYER_LIFE),
                 Err(Error::LayerUnknown(..)) => (self.writer_stat(node)?, UNPUBLISHED_LIFE),
+                Err(Error::LinkDamaged { .. } | Error::Damaged { .. }) => self.damaged(),
                 Err(error) => return Err(error.into()),
             },
             Node::Tag(name, tag) => self.manifest_stat(node, name, &Reference::Tag(tag.clone()))?,
@@ -116,8 +119,15 @@ impl RegistryFs {
         match self.repository(name).manifests().stat(reference) {
             Ok(stat) => Ok((file(stat.length, stat.attributes), CHANGING_LIFE)),
             Err(error) if error.is_unknown() => Ok((self.writer_stat(node)?, UNPUBLISHED_LIFE)),
+            Err(Error::LinkDamaged { .. } | Error::Damaged { .. }) => Ok(self.damaged()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// What stat shows of something that is damaged: enough that it can be removed or put again.
+    /// Reading it says what is wrong.
+    fn damaged(&self) -> (FileStat, Duration) {
+        (file(0, self.own_attributes(DAMAGED_PERMISSIONS)), UNPUBLISHED_LIFE)
     }
 
     /// What the youngest writer of `node` has so far. Errors: `NoEntry` when nobody writes it.

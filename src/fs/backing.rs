@@ -1,9 +1,11 @@
 //! Which open files the kernel reads by itself (passthrough), and with which backing each.
 //!
-//! The kernel wants one backing for all passthrough files of an inode, and refuses an inode that is
-//! passthrough and cached at once. A direct file can be open beside either. So a layer is read by
-//! passthrough where that is possible; where it fails once for lack of privilege, layers are cached
-//! from then on; where it fails for another reason, that one file is direct.
+//! The kernel wants one backing for all files of an inode that are open at once: while there is one,
+//! it refuses every open with another or without (measured on 6.18; the other order, a file without
+//! and then one with a backing, is fine). So a layer is read by passthrough where that is possible.
+//! Where the kernel refuses the first backing of all (no privilege, a store on overlayfs), layers are
+//! cached from then on; where it refuses a later one, that one file is direct. An open that another
+//! backing of the same inode excludes is [`Choice::Stale`]: it has to get another inode.
 
 use crate::fs::inodes::Ino;
 use lru::LruCache;
@@ -25,6 +27,8 @@ pub(super) enum Choice<B> {
     Direct,
     /// Reads ask once, then the kernel has it.
     Cached,
+    /// Not under this inode: the kernel is to look the name up again, and gets another.
+    Stale,
 }
 
 /// The backings of one mount.
@@ -82,11 +86,11 @@ impl<B> Backings<B> {
         let backing = match known {
             Some(backing) => backing,
             // The content was replaced (healed) while somebody reads the old file.
-            None if in_use => return Choice::Direct,
+            None if in_use => return Choice::Stale,
             None => match make() {
                 Ok(backing) => Arc::new(backing),
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    log::info!("layers are read through the daemon: passthrough needs root");
+                Err(error) if table.open.is_empty() => {
+                    log::info!("layers are read through the daemon, not by passthrough: {error}");
                     table.enabled = false;
                     return Choice::Cached;
                 }
@@ -100,6 +104,11 @@ impl<B> Backings<B> {
         table.open.insert(handle, (ino, identity, Arc::clone(&backing)));
         *table.counts.entry(ino).or_default() += 1;
         Choice::Passthrough(backing)
+    }
+
+    /// Whether a file of the inode is open by passthrough: then no other file of it can be opened.
+    pub(super) fn is_in_use(&self, ino: Ino) -> bool {
+        self.table.lock().counts.contains_key(&ino)
     }
 
     /// The file `handle` was closed for the last time.
@@ -130,7 +139,7 @@ mod tests {
     fn backing<B>(choice: Choice<B>) -> Option<Arc<B>> {
         match choice {
             Choice::Passthrough(backing) => Some(backing),
-            Choice::Direct | Choice::Cached => None,
+            Choice::Direct | Choice::Cached | Choice::Stale => None,
         }
     }
 
@@ -147,13 +156,15 @@ mod tests {
     }
 
     #[test]
-    fn replaced_content_is_read_directly_until_the_old_file_is_closed() {
+    fn replaced_content_needs_another_inode_until_the_old_file_is_closed() {
         let backings = Backings::default();
         let old = backings.choose(Ino(2), 1, (1, 1), || Ok("old"));
         assert!(backing(old).is_some());
         let new = backings.choose(Ino(2), 2, (1, 2), || Ok("new"));
-        assert!(matches!(new, Choice::Direct));
+        assert!(matches!(new, Choice::Stale));
+        assert!(backings.is_in_use(Ino(2)));
         backings.release(1);
+        assert!(!backings.is_in_use(Ino(2)));
         let new = backing(backings.choose(Ino(2), 3, (1, 2), || Ok("new")));
         assert_eq!(new.as_deref(), Some(&"new"));
     }

@@ -11,7 +11,14 @@ use crate::fs::{Caller, RegistryFs};
 use crate::model::{Area, Error, RepositoryName};
 use crate::registry::{Capacity, Subject};
 use parking_lot::Mutex;
-use std::{ffi::OsStr, time::Duration};
+use std::{
+    ffi::{OsStr, OsString},
+    time::Duration,
+};
+
+/// How many staging folders may exist that no upload names. rsync makes one for a folder that it
+/// copies into, and removes it.
+const STAGING_FOLDERS_MAX: usize = 4096;
 
 /// An entry of a listing, as the adapter encodes it.
 pub(super) struct Row<'a> {
@@ -41,16 +48,18 @@ impl RegistryFs {
                 kept.attributes().change(&Subject::Repository, &attributes)?;
                 self.entry(Node::Repository(repository))
             }
-            (Name::Node(_), _) => Err(Error::Exists(name.to_string_lossy().into_owned()).into()),
+            (Name::Node(node), _) if self.stat(&node).is_ok() => {
+                Err(Error::Exists(name.to_string_lossy().into_owned()).into())
+            }
             (Name::Upload, Node::Area(repository, area @ (Area::Layers | Area::Manifests))) => {
                 if self.find(&folder, name).is_ok() {
                     return Err(Error::Exists(name.to_string_lossy().into_owned()).into());
                 }
                 let key = (repository.clone(), *area, name.to_owned());
-                self.staging.lock().insert(key);
+                self.make_staging(key)?;
                 self.entry(Node::StagingFolder(repository.clone(), *area, name.to_owned()))
             }
-            (Name::Upload, _) => {
+            (Name::Node(_) | Name::Upload, _) => {
                 let reason = "there are no folders here, only files";
                 Err(Error::Unsupported(reason).into())
             }
@@ -70,6 +79,7 @@ impl RegistryFs {
             Node::Repository(repository) => {
                 self.registry.remove(repository)?;
                 self.forget_staging(repository);
+                self.inodes.detach_repository(repository);
             }
             Node::Area(..) => {
                 if self.listing(&node, parent)?.has_more()? {
@@ -92,6 +102,16 @@ impl RegistryFs {
             | Node::ControlFile(_) => return Err(Fault::NotADirectory),
         }
         self.inodes.detach(&node);
+        Ok(())
+    }
+
+    fn make_staging(&self, key: (RepositoryName, Area, OsString)) -> Result<()> {
+        let mut staging = self.staging.lock();
+        if staging.len() >= STAGING_FOLDERS_MAX {
+            let limit = STAGING_FOLDERS_MAX;
+            return Err(Error::TooMany { what: "staging folders", limit }.into());
+        }
+        staging.insert(key);
         Ok(())
     }
 

@@ -56,7 +56,7 @@ impl Handle {
     }
 }
 
-/// The table of open files. Lock 2 (ARCHITECTURE, "Locks"): held for one map operation.
+/// The table of open files. Lock 1 (ARCHITECTURE, "Locks"): held for one map operation.
 #[derive(Default)]
 pub(super) struct Handles {
     next: AtomicU64,
@@ -109,6 +109,15 @@ enum WeakWriter {
 }
 
 impl WeakWriter {
+    /// Whether somebody has it open. An upgrade could make this the last one to hold it, and to close
+    /// a writer takes a look at the disk.
+    fn is_open(&self) -> bool {
+        match self {
+            Self::Layer(writer) => writer.strong_count() > 0,
+            Self::Manifest(writer) => writer.strong_count() > 0,
+        }
+    }
+
     fn upgrade(&self) -> Option<Writer> {
         match self {
             Self::Layer(writer) => writer.upgrade().map(Writer::Layer),
@@ -119,6 +128,9 @@ impl WeakWriter {
 
 /// How many manifests may be written at once. Each takes up to 4 MiB of memory.
 pub(super) const MANIFEST_WRITERS_MAX: usize = 64;
+
+/// How many layers may be written under their digests at once. Each holds a few open files.
+pub(super) const LAYER_WRITERS_MAX: usize = 4096;
 
 /// The writers, by what they will become. Its lock is held for one map operation.
 #[derive(Default)]
@@ -131,12 +143,18 @@ impl Writers {
     pub(super) fn insert(&self, node: &Node, writer: &Writer) -> Result<()> {
         let mut table = self.table.lock();
         table.retain(|_, writers| {
-            writers.retain(|writer| writer.upgrade().is_some());
+            writers.retain(WeakWriter::is_open);
             !writers.is_empty()
         });
         let is_manifest = |writer: &&WeakWriter| matches!(writer, WeakWriter::Manifest(_));
         let weak = match writer {
-            Writer::Layer(writer) => WeakWriter::Layer(Arc::downgrade(writer)),
+            Writer::Layer(writer) => {
+                if table.values().map(Vec::len).sum::<usize>() >= LAYER_WRITERS_MAX {
+                    let what = "layers being written under their digests";
+                    return Err(Error::TooMany { what, limit: LAYER_WRITERS_MAX }.into());
+                }
+                WeakWriter::Layer(Arc::downgrade(writer))
+            }
             Writer::Manifest(writer) => {
                 if table.values().flatten().filter(is_manifest).count() >= MANIFEST_WRITERS_MAX {
                     let what = "manifests being written";
@@ -147,6 +165,15 @@ impl Writers {
         };
         table.entry(node.clone()).or_default().push(weak);
         Ok(())
+    }
+
+    /// Whether anything in or below the repository `name` is being written.
+    pub(super) fn is_within(&self, name: &RepositoryName) -> bool {
+        let table = self.table.lock();
+        table.iter().any(|(node, writers)| {
+            node.repository().is_some_and(|it| it.is_within(name))
+                && writers.iter().any(WeakWriter::is_open)
+        })
     }
 
     /// The youngest writer of `node` that is still open.

@@ -147,15 +147,8 @@ impl Inodes {
     /// name would be too long are detached.
     pub(super) fn rename_repository(&self, from: &RepositoryName, to: &RepositoryName) {
         let mut table = self.table.write();
-        let within = |node: &Node, name| node.repository().is_some_and(|it| it.is_within(name));
-        let select = |table: &Table, name| {
-            let nodes = table.numbers.iter().filter(|(node, _)| within(node, name));
-            nodes.map(|(node, ino)| (Arc::clone(node), *ino)).collect::<Vec<_>>()
-        };
-        for (node, _) in select(&table, to) {
-            table.detach(&node);
-        }
-        for (node, ino) in select(&table, from) {
+        table.detach_within(to);
+        for (node, ino) in table.within(from) {
             let moved = node.repository().and_then(|name| name.rebased(from, to));
             match moved {
                 Some(name) => {
@@ -165,6 +158,11 @@ impl Inodes {
                 None => table.detach(&node),
             }
         }
+    }
+
+    /// The repository `name`, with everything in and below it, was removed.
+    pub(super) fn detach_repository(&self, name: &RepositoryName) {
+        self.table.write().detach_within(name);
     }
 
     /// How many numbers the kernel holds.
@@ -214,6 +212,19 @@ impl Table {
             && let Some(inode) = self.inodes.get_mut(&ino)
         {
             inode.detached = true;
+        }
+    }
+
+    /// Everything that lies in or below the repository `name`.
+    fn within(&self, name: &RepositoryName) -> Vec<(Arc<Node>, Ino)> {
+        let is_within = |node: &Node| node.repository().is_some_and(|it| it.is_within(name));
+        let nodes = self.numbers.iter().filter(|(node, _)| is_within(node));
+        nodes.map(|(node, ino)| (Arc::clone(node), *ino)).collect()
+    }
+
+    fn detach_within(&mut self, name: &RepositoryName) {
+        for (node, _) in self.within(name) {
+            self.detach(&node);
         }
     }
 

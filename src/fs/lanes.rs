@@ -5,7 +5,13 @@
 //! here. Threads come when there is work and none is idle, and go after a while without.
 
 use parking_lot::{Condvar, Mutex};
-use std::{collections::VecDeque, sync::Arc, thread, time::Duration};
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 /// How many slow calls may run at once; further ones wait for a thread. Each holds a stack and
 /// mostly waits for the disk.
@@ -14,6 +20,15 @@ const THREADS_MAX: usize = 32;
 const IDLE_LIFE: Duration = Duration::from_secs(10);
 
 type Job = Box<dyn FnOnce() + Send>;
+
+/// Where a call runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// On the thread that got it: it takes one look at the disk.
+    Quick,
+    /// On a thread for calls that hash, sync or copy.
+    Slow,
+}
 
 /// A pool of threads that grows and shrinks.
 #[derive(Clone, Default)]
@@ -71,7 +86,10 @@ impl Shared {
         loop {
             if let Some(job) = state.jobs.pop_front() {
                 drop(state);
-                job();
+                // Calls catch their own panics; what is left must not cost a thread for good.
+                if catch_unwind(AssertUnwindSafe(job)).is_err() {
+                    log::error!("a slow call panicked");
+                }
                 state = self.state.lock();
                 continue;
             }

@@ -125,6 +125,17 @@ impl LayerWriter {
         Ok(())
     }
 
+    /// Gives it the extended attributes of `from`.
+    pub(super) fn take_extended(&self, from: &Subject) -> Result<()> {
+        let kept = self.repository.attributes();
+        let to = Subject::Upload(self.upload.uuid());
+        for name in kept.extended_names(from)? {
+            let value = kept.extended(from, &name)?;
+            kept.set_extended(&to, &name, value.as_deref())?;
+        }
+        Ok(())
+    }
+
     /// Whether this is the layer's name.
     pub(super) fn names(&self, digest: &Digest) -> bool {
         self.digest == *digest

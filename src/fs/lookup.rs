@@ -111,6 +111,13 @@ impl RegistryFs {
 
     /// truncate(2) by path: on an upload as through an open file; on a manifest a whole put.
     fn truncate_node(&self, node: &Node, length: u64) -> Result<()> {
+        match self.writers.get(node) {
+            Some(Writer::Layer(writer)) if !writer.is_published() => {
+                return writer.truncate(length);
+            }
+            Some(Writer::Manifest(writer)) if writer.is_dirty() => return writer.truncate(length),
+            Some(_) | None => {}
+        }
         match node {
             Node::Upload(name, uuid) => {
                 let upload = self.uploads.take_up(&*self.registry, name, uuid)?;

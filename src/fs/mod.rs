@@ -50,7 +50,16 @@ use crate::fs::refusals::Refusals;
 use crate::model::{Area, AttributesChange, RepositoryName};
 use crate::registry::{Registry, Repository};
 use parking_lot::Mutex;
-use std::{collections::HashSet, ffi::OsString, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    collections::HashSet,
+    ffi::OsString,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::SystemTime,
+};
 
 /// How a registry is shown.
 #[derive(Default)]
@@ -97,7 +106,29 @@ pub struct RegistryFs {
     staging: Mutex<HashSet<(RepositoryName, Area, OsString)>>,
     refusals: Refusals,
     counters: Counters,
+    /// Calls that are under way, and files whose last close is.
+    busy: AtomicUsize,
     started_at: SystemTime,
+}
+
+/// Something under way, for as long as this lives.
+struct Busy(Arc<RegistryFs>);
+
+impl Busy {
+    fn new(fs: &Arc<RegistryFs>) -> Self {
+        fs.busy.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(fs))
+    }
+
+    fn fs(&self) -> &RegistryFs {
+        &self.0
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl RegistryFs {
@@ -113,6 +144,7 @@ impl RegistryFs {
             staging: Mutex::default(),
             refusals: Refusals::default(),
             counters: Counters::default(),
+            busy: AtomicUsize::new(0),
             started_at: SystemTime::now(),
         }
     }
@@ -122,9 +154,14 @@ impl RegistryFs {
         self.counters.began(operation);
     }
 
-    /// How many files and folders are open.
-    pub fn open_count(&self) -> usize {
-        self.handles.count()
+    /// Whether a call is under way, or the last close of a file.
+    pub fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether nobody has a file open and no call is under way.
+    pub fn is_idle(&self) -> bool {
+        self.handles.count() == 0 && !self.is_busy()
     }
 
     /// What `ino` stands for.

@@ -10,7 +10,7 @@ use crate::fs::manifest_writer::ManifestWriter;
 use crate::fs::node::{Name, Node};
 use crate::fs::{Caller, RegistryFs};
 use crate::model::{AttributesChange, Digest, Error, Manifest, Reference, RepositoryName};
-use crate::registry::Layer;
+use crate::registry::{Layer, Subject};
 use std::{ffi::OsStr, sync::Arc};
 
 /// How a file is opened.
@@ -35,14 +35,10 @@ impl RegistryFs {
             }
             // A published layer may be made again from nothing, and not be changed in part.
             Node::Layer(name, digest) => {
-                let published = self.repository(name).layers().exists(digest)?;
-                if published && !mode.truncate {
+                if !mode.truncate && self.repository(name).layers().exists(digest)? {
                     return Err(Error::LayerImmutable(*digest).into());
                 }
-                (
-                    self.write_layer(&node, name, digest, AttributesChange::default())?,
-                    Reading::Direct,
-                )
+                (self.rewrite_layer(&node, name, digest)?, Reading::Direct)
             }
             Node::Tag(name, tag) => {
                 let reference = Reference::Tag(tag.clone());
@@ -84,10 +80,10 @@ impl RegistryFs {
         &self, caller: &Caller, parent: Ino, name: &OsStr, permissions: u32, mode: OpenMode,
     ) -> Result<(Entry, Opened)> {
         let folder = self.node(parent)?;
-        if let Ok(node) = self.find(&folder, name)
-            && let Ok(entry) = self.entry(node)
-        {
-            return self.open_existing(entry, mode);
+        match self.find(&folder, name).and_then(|node| self.entry(node)) {
+            Ok(entry) => return self.open_existing(entry, mode),
+            Err(Fault::NoEntry) => {}
+            Err(fault) => return Err(fault),
         }
         let attributes = self.creation(caller, permissions);
         let (node, handle) = match folder.child(name) {
@@ -173,6 +169,25 @@ impl RegistryFs {
         Ok(Handle::LayerWriter(writer))
     }
 
+    /// Writes a layer anew that may be there: like a file that is written over, it keeps its mode,
+    /// owner and extended attributes.
+    fn rewrite_layer(&self, node: &Node, name: &RepositoryName, digest: &Digest) -> Result<Handle> {
+        let repository = self.repository(name);
+        let Ok(stat) = repository.layers().stat(digest) else {
+            return self.write_layer(node, name, digest, AttributesChange::default());
+        };
+        let attributes = AttributesChange {
+            modified_at: None,
+            accessed_at: None,
+            ..AttributesChange::to(&stat.attributes)
+        };
+        let handle = self.write_layer(node, name, digest, attributes)?;
+        if let Handle::LayerWriter(writer) = &handle {
+            writer.take_extended(&Subject::Layer(*digest))?;
+        }
+        Ok(handle)
+    }
+
     fn write_manifest(
         &self, node: &Node, name: &RepositoryName, reference: Reference, stored: Option<&Manifest>,
         attributes: AttributesChange,
@@ -226,15 +241,29 @@ impl RegistryFs {
                 Err(Error::UploadUnknown(_)) => Ok(self.registry.sync()?),
                 result => Ok(result?),
             },
-            Handle::LayerWriter(writer) if !writer.is_published() => writer.sync(),
+            Handle::LayerWriter(writer) => match writer.flush() {
+                Ok(()) => Ok(self.registry.sync()?),
+                // More is to come; what is there is safe.
+                Err(Fault::Registry(Error::DigestMismatch { .. })) => writer.sync(),
+                Err(fault) => Err(fault),
+            },
             Handle::ManifestWriter(writer) => {
                 writer.flush()?;
                 Ok(self.registry.sync()?)
             }
-            Handle::LayerWriter(_) | Handle::Layer(..) | Handle::Pinned(_) | Handle::Folder(_) => {
+            Handle::Layer(..) | Handle::Pinned(_) | Handle::Folder(_) => {
                 Ok(self.registry.sync()?)
             }
         }
+    }
+
+    /// Takes back an open that the kernel would refuse beside others of this inode. The name gets
+    /// another number, and the kernel, which is told that this one is stale, opens that.
+    pub(super) fn abandon(&self, opened: &Opened) {
+        if let Ok(node) = self.node(opened.ino) {
+            self.inodes.detach(&node);
+        }
+        self.release(opened.handle);
     }
 
     /// The last close of `handle`. Nobody is told of errors any more, so nothing that a user could

@@ -61,12 +61,7 @@ impl RegistryFs {
             (Node::Layer(a, digest), Some(Node::Layer(b, to))) => {
                 self.move_layer(a, digest, &b, &to)
             }
-            (Node::Repository(a), Some(Node::Repository(b))) => {
-                self.registry.rename(a, &b)?;
-                self.inodes.rename_repository(a, &b);
-                self.rename_staging(a, &b);
-                Ok(())
-            }
+            (Node::Repository(a), Some(Node::Repository(b))) => self.rename_repository(a, &b),
             (Node::Layer(..) | Node::Tag(..) | Node::Revision(..), _) => Err(Fault::CrossDevice),
             (
                 Node::Root
@@ -147,7 +142,10 @@ impl RegistryFs {
         if let Reference::Tag(tag) = target {
             let to = Subject::Tag(tag.clone());
             for (name, value) in extended.iter().zip(values) {
-                kept.set_extended(&to, name, value.as_deref())?;
+                // The tag is there by now, so this is not worth to say that it failed.
+                if let Err(error) = kept.set_extended(&to, name, value.as_deref()) {
+                    log::warn!("tag {tag} goes without {name}: {error}");
+                }
             }
         }
         upload.cancel()?;
@@ -188,6 +186,18 @@ impl RegistryFs {
         target.layers().mount(digest, from, &attributes)?;
         source.layers().delete(digest)?;
         self.inodes.rebind(&Node::Layer(from.clone(), *digest), Node::Layer(to.clone(), *digest));
+        Ok(())
+    }
+
+    /// A repository gets another name. What is being written under a tag or digest would be published
+    /// under the old one, so that has to be closed first; uploads go with the repository.
+    fn rename_repository(&self, from: &RepositoryName, to: &RepositoryName) -> Result<()> {
+        if let Some(busy) = [from, to].into_iter().find(|name| self.writers.is_within(name)) {
+            return Err(Error::Busy(format!("something in {busy}")).into());
+        }
+        self.registry.rename(from, to)?;
+        self.inodes.rename_repository(from, to);
+        self.rename_staging(from, to);
         Ok(())
     }
 

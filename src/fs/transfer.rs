@@ -3,7 +3,8 @@
 use crate::fs::RegistryFs;
 use crate::fs::fault::{Fault, Result};
 use crate::fs::handles::Handle;
-use crate::model::Error;
+use crate::fs::layer_writer::LayerWriter;
+use crate::model::{Error, RepositoryName};
 
 /// Bytes copied by one call at most: a long copy is many calls, so that it can be interrupted.
 const COPY_BYTES_MAX: u64 = 64 << 20;
@@ -66,8 +67,8 @@ impl RegistryFs {
         }
     }
 
-    /// Makes room in an open file: what fallocate(2) does with no flags. Lengthens the file to
-    /// `end` when it is shorter.
+    /// Lengthens an open file to `end` when it is shorter: what can be seen of fallocate(2) with no
+    /// flags. No room is reserved.
     pub fn allocate(&self, handle: u64, end: u64) -> Result<()> {
         match &*self.handles.get(handle)? {
             Handle::Upload(upload) if upload.stat()?.length < end => Ok(upload.truncate(end)?),
@@ -87,7 +88,7 @@ impl RegistryFs {
             (&*source, &*target)
             && from == to
             && writer.names(layer.digest())
-            && writer.mount(repository)?
+            && self.mount_whole(writer, repository)?
         {
             return Ok(length.min(layer.length().saturating_sub(from)));
         }
@@ -96,14 +97,27 @@ impl RegistryFs {
         let limit = length.min(COPY_BYTES_MAX);
         while copied < limit {
             let step = usize::try_from(limit - copied).unwrap_or(usize::MAX).min(COPY_STEP_BYTES);
-            self.read_handle(&source, from + copied, step, &mut buffer)?;
-            if buffer.is_empty() {
-                break;
+            let moved = self
+                .read_handle(&source, from + copied, step, &mut buffer)
+                .and_then(|()| self.write_handle(&target, to + copied, &buffer));
+            match moved {
+                Ok(()) if buffer.is_empty() => break,
+                Ok(()) => copied += buffer.len() as u64,
+                // What was copied counts; the next call meets the error.
+                Err(_) if copied > 0 => break,
+                Err(fault) => return Err(fault),
             }
-            self.write_handle(&target, to + copied, &buffer)?;
-            copied += buffer.len() as u64;
         }
         self.counters.copied(copied);
         Ok(copied)
+    }
+
+    /// Links the layer that `writer` writes from `repository`. Says whether that was possible: the
+    /// link there may be gone though the file is still open.
+    fn mount_whole(&self, writer: &LayerWriter, repository: &RepositoryName) -> Result<bool> {
+        match writer.mount(repository) {
+            Err(Fault::Registry(error)) if error.is_unknown() => Ok(false),
+            mounted => mounted,
+        }
     }
 }

@@ -8,9 +8,10 @@ use crate::fs::RegistryFs;
 use crate::fs::fault::{Fault, Result};
 use crate::fs::handles::Writer;
 use crate::fs::inodes::Ino;
+use crate::fs::lanes::Lane;
 use crate::fs::node::Node;
 use crate::model::{Error, MANIFEST_BYTES_MAX, Manifest, Reference, RepositoryName, UploadId};
-use std::{ffi::OsStr, time::SystemTime};
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt, time::SystemTime};
 
 /// The attributes that follow from the content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -255,6 +256,11 @@ impl RegistryFs {
             Virtual::CreatedAt => None,
         })
     }
+}
+
+/// Where a look at an attribute runs: the digest of an upload may have to be computed first.
+pub(super) fn xattr_lane(name: &OsStr) -> Lane {
+    if name.as_bytes().starts_with(VIRTUAL_PREFIX.as_bytes()) { Lane::Slow } else { Lane::Quick }
 }
 
 /// When an attribute may be set.

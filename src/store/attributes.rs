@@ -7,7 +7,7 @@
 use crate::model::{Area, Attributes, AttributesChange, Error, Result};
 use crate::registry::{AttributeService, Subject};
 use crate::store::{
-    folder::{self, Place},
+    folder::{self, Folder, Place},
     layout,
     repository::LocalRepository,
 };
@@ -115,6 +115,12 @@ pub(super) fn change(file: &File, change: &AttributesChange, path: &Path) -> Res
         fs::futimens(file, &times).map_err(Error::io("set the times of", path))?;
     }
     Ok(())
+}
+
+/// Sets the time of modification of a folder.
+pub(super) fn set_modified_at(folder: &Folder, time: SystemTime) -> Result<()> {
+    let times = Timestamps { last_access: timespec(None), last_modification: timespec(Some(time)) };
+    fs::futimens(folder, &times).map_err(Error::io("set the times of", folder.path_of("")))
 }
 
 /// What the system knows of an open file.

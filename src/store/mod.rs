@@ -216,9 +216,24 @@ impl Store {
         }
     }
 
-    /// Makes the folders that every repository with content has.
+    /// Makes the folders that every repository with content has. People see them whether or not they
+    /// are made, so making them does not change the time of the repository's folder.
     fn make_content_folders(&self, repository: &Folder) -> Result<()> {
-        layout::CONTENT_FOLDERS.iter().try_for_each(|folder| repository.make_folders(folder))
+        let mut missing = Vec::new();
+        for folder in layout::CONTENT_FOLDERS {
+            if !repository.has_folder(folder)? {
+                missing.push(folder);
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let before = attributes(&repository.stat_self()?).modified_at;
+        missing.iter().try_for_each(|folder| repository.make_folders(folder))?;
+        if let Err(error) = attributes::set_modified_at(repository, before) {
+            log::debug!("a folder's time has changed though nothing in it has: {error}");
+        }
+        Ok(())
     }
 
     /// Whether a repository's folder has, or once had, content of its own.

@@ -5,7 +5,7 @@ use crate::fs::backing::Backings;
 use crate::fs::counters::Operation;
 use crate::fs::fault::Result;
 use crate::fs::fuse::call::Call;
-use crate::fs::lanes::SlowLane;
+use crate::fs::lanes::{Lane, SlowLane};
 use crate::fs::turns::Turns;
 use fuser::{BackingId, INodeNo, ReplyEmpty, Request};
 use std::{ffi::OsStr, sync::Arc};
@@ -37,6 +37,14 @@ impl FuseAdapter {
         &self, operation: Operation, request: &Request, parent: INodeNo, name: &OsStr,
     ) -> Call {
         Call::new(&self.fs, operation, request, parent, name)
+    }
+
+    /// Runs `job` in its lane.
+    pub(super) fn run(&self, lane: Lane, job: impl FnOnce() + Send + 'static) {
+        match lane {
+            Lane::Quick => job(),
+            Lane::Slow => self.slow.run(job),
+        }
     }
 
     /// Answers a call without result from the slow lane.

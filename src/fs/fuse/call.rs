@@ -1,15 +1,16 @@
 //! One request under way: it is done, counted, and its error given a number and a line.
 
-use crate::fs::backing::{Backings, Choice};
+use crate::fs::backing::Choice;
 use crate::fs::counters::Operation;
 use crate::fs::fault::{Fault, Result};
+use crate::fs::fuse::adapter::FuseAdapter;
 use crate::fs::fuse::encode::{GENERATION, file_attr};
 use crate::fs::handles::{Opened, Reading};
-use crate::fs::{Caller, Entry, Ino, RegistryFs};
+use crate::fs::{Busy, Caller, Entry, Ino, RegistryFs};
 use crate::registry::Capacity;
 use fuser::{
-    BackingId, Errno, FileHandle, FopenFlags, INodeNo, ReplyAttr, ReplyEmpty, ReplyEntry,
-    ReplyOpen, ReplyStatfs, ReplyXattr, Request,
+    Errno, FileHandle, FopenFlags, INodeNo, ReplyAttr, ReplyEmpty, ReplyEntry, ReplyOpen,
+    ReplyStatfs, ReplyXattr, Request,
 };
 use std::{
     ffi::{OsStr, OsString},
@@ -21,6 +22,7 @@ use std::{
 /// One request under way: what it is, who asks, and about what.
 pub(super) struct Call {
     pub(super) fs: Arc<RegistryFs>,
+    _busy: Busy,
     operation: Operation,
     pub(super) caller: Caller,
     pub(super) ino: Ino,
@@ -32,7 +34,8 @@ impl Call {
         fs: &Arc<RegistryFs>, operation: Operation, request: &Request, ino: INodeNo, name: &OsStr,
     ) -> Self {
         let caller = Caller { uid: request.uid(), gid: request.gid(), pid: request.pid() };
-        Self { fs: Arc::clone(fs), operation, caller, ino: Ino(ino.0), name: name.to_owned() }
+        let (ino, name) = (Ino(ino.0), name.to_owned());
+        Self { fs: Arc::clone(fs), _busy: Busy::new(fs), operation, caller, ino, name }
     }
 
     /// Does it, with panics caught, and chooses the number of an error.
@@ -91,27 +94,34 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 /// Answers an open, by passthrough where that is possible.
-pub(super) fn reply_opened(backings: &Backings<BackingId>, opened: &Opened, reply: ReplyOpen) {
+pub(super) fn reply_opened(adapter: &FuseAdapter, opened: &Opened, reply: ReplyOpen) {
     let mut flags = FopenFlags::empty();
     flags.set(FopenFlags::FOPEN_NOFLUSH, !opened.flush);
     let handle = FileHandle(opened.handle);
-    let choice = match &opened.reading {
-        Reading::Layer(layer) => match layer.backing_file() {
-            Some(file) => {
-                let identity = rustix::fs::fstat(file).map(|stat| (stat.st_dev, stat.st_ino));
-                let make = || reply.open_backing(file.as_fd());
-                let identity = identity.unwrap_or_default();
-                backings.choose(opened.ino, opened.handle, identity, make)
-            }
-            None => Choice::Cached,
+    let layer_file = match &opened.reading {
+        Reading::Layer(layer) => layer.backing_file(),
+        Reading::Cached | Reading::Direct => None,
+    };
+    let choice = match layer_file {
+        Some(file) => {
+            let stat = rustix::fs::fstat(file).map(|stat| (stat.st_dev, stat.st_ino));
+            let make = || reply.open_backing(file.as_fd());
+            adapter.backings.choose(opened.ino, opened.handle, stat.unwrap_or_default(), make)
+        }
+        None if adapter.backings.is_in_use(opened.ino) => Choice::Stale,
+        None => match &opened.reading {
+            Reading::Layer(_) | Reading::Cached => Choice::Cached,
+            Reading::Direct => Choice::Direct,
         },
-        Reading::Cached => Choice::Cached,
-        Reading::Direct => Choice::Direct,
     };
     match choice {
         Choice::Passthrough(backing) => reply.opened_passthrough(handle, flags, &backing),
         Choice::Direct => reply.opened(handle, flags | FopenFlags::FOPEN_DIRECT_IO),
         Choice::Cached => reply.opened(handle, flags | FopenFlags::FOPEN_KEEP_CACHE),
+        Choice::Stale => {
+            adapter.fs.abandon(opened);
+            reply.error(Errno::ESTALE);
+        }
     }
 }
 

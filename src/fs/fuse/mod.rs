@@ -9,7 +9,6 @@ mod encode;
 
 pub(super) use adapter::FuseAdapter;
 
-use crate::fs::Ino;
 use crate::fs::counters::Operation;
 use crate::fs::fault::Fault;
 use crate::fs::folders::Row;
@@ -17,7 +16,9 @@ use crate::fs::fuse::call::{reply_opened, reply_room};
 use crate::fs::fuse::encode::{
     GENERATION, configure, file_attr, file_type, open_mode, rename_mode, time,
 };
-use crate::fs::xattr::SetCondition;
+use crate::fs::lanes::Lane;
+use crate::fs::xattr::{SetCondition, xattr_lane};
+use crate::fs::{Busy, Ino};
 use crate::model::{AttributesChange, Error};
 use fuser::{
     AccessFlags, CopyFileRangeFlags, Errno, FileHandle, FopenFlags, INodeNo, KernelConfig,
@@ -25,7 +26,7 @@ use fuser::{
     ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite,
     ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
-use std::{cell::RefCell, ffi::OsStr, io, path::Path, sync::Arc, time::SystemTime};
+use std::{cell::RefCell, ffi::OsStr, io, path::Path, time::SystemTime};
 
 thread_local! {
     /// One buffer for the reads that a thread answers.
@@ -47,7 +48,7 @@ impl fuser::Filesystem for FuseAdapter {
     }
 
     fn forget(&self, _request: &Request, ino: INodeNo, count: u64) {
-        let _turn = self.turns.take();
+        // No turn: many come in one request, and none is answered.
         if self.fs.forget(Ino(ino.0), count) {
             self.backings.forget(Ino(ino.0));
         }
@@ -76,7 +77,9 @@ impl fuser::Filesystem for FuseAdapter {
         let _turn = self.turns.take();
         let call = self.call(Operation::Setattr, request, ino);
         let handle = handle.map(|handle| handle.0);
-        self.slow.run(move || {
+        // Only cutting a file may have to take up an upload.
+        let lane = size.map_or(Lane::Quick, |_| Lane::Slow);
+        self.run(lane, move || {
             call.attr(reply, |call| call.fs.setattr(call.ino, handle, size, &change));
         });
     }
@@ -148,7 +151,7 @@ impl fuser::Filesystem for FuseAdapter {
         let _turn = self.turns.take();
         let call = self.call(Operation::Open, request, ino);
         match call.run(|call| call.fs.open(call.ino, open_mode(flags))) {
-            Ok(opened) => reply_opened(&self.backings, &opened, reply),
+            Ok(opened) => reply_opened(self, &opened, reply),
             Err(errno) => reply.error(errno),
         }
     }
@@ -223,10 +226,10 @@ impl fuser::Filesystem for FuseAdapter {
     ) {
         let _turn = self.turns.take();
         self.backings.release(handle.0);
-        let fs = Arc::clone(&self.fs);
+        let busy = Busy::new(&self.fs);
         // Nobody waits for the answer; dropping an upload may remove a big file.
         reply.ok();
-        self.slow.run(move || fs.release(handle.0));
+        self.slow.run(move || busy.fs().release(handle.0));
     }
 
     fn fallocate(
@@ -332,11 +335,10 @@ impl fuser::Filesystem for FuseAdapter {
     fn getxattr(
         &self, request: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr,
     ) {
-        // The digest of an upload may have to be computed first.
         let _turn = self.turns.take();
         let call = self.call(Operation::Getxattr, request, ino);
         let name = name.to_owned();
-        self.slow.run(move || {
+        self.run(xattr_lane(&name), move || {
             call.xattr(reply, size, |call| call.fs.getxattr(call.ino, &name));
         });
     }
