@@ -9,7 +9,7 @@ use crate::model::{
 };
 use crate::registry::{
     AttributeService, Cursor, Layer, LayerService, LayerStat, LayerUpload, ManifestService,
-    ManifestStat, PutAs, Repository, Retag, Subject, UploadStat,
+    ManifestStat, PutAs, Repository, Retag, Subject, UploadReader, UploadStat,
 };
 use std::sync::Arc;
 
@@ -123,6 +123,10 @@ impl LayerService for CachedRepository {
     fn resume(&self, uuid: &UploadId) -> Result<Arc<dyn LayerUpload>> {
         let upload = self.inner.layers().resume(uuid)?;
         Ok(CachedUpload::around(upload, self.name(), &self.remembered))
+    }
+
+    fn read_upload(&self, uuid: &UploadId) -> Result<Arc<dyn UploadReader>> {
+        self.inner.layers().read_upload(uuid)
     }
 
     fn uploads(&self) -> Result<Vec<UploadStat>> {

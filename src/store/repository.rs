@@ -5,7 +5,7 @@ use crate::model::{
 };
 use crate::registry::{
     AttributeService, Cursor, Layer, LayerService, LayerStat, LayerUpload, ManifestService,
-    Repository, UploadStat,
+    Repository, UploadReader, UploadStat,
 };
 use crate::store::{
     Store,
@@ -15,6 +15,7 @@ use crate::store::{
     layout,
     links::{self, Link},
     upload::LocalUpload,
+    uploads,
 };
 use rustix::fs::OFlags;
 use std::{
@@ -213,6 +214,15 @@ impl LayerService for LocalRepository {
         let repository = self.store.open_repository(&self.name)?;
         let repository = repository.ok_or(Error::UploadUnknown(*id))?;
         Ok(Arc::new(LocalUpload::resume(self, repository, *id)?))
+    }
+
+    fn read_upload(&self, id: &UploadId) -> Result<Arc<dyn UploadReader>> {
+        let repository = self.store.open_repository(&self.name)?;
+        let reader = match repository {
+            Some(repository) => uploads::open_to_read(&repository, *id)?,
+            None => None,
+        };
+        Ok(Arc::new(reader.ok_or(Error::UploadUnknown(*id))?))
     }
 
     fn uploads(&self) -> Result<Vec<UploadStat>> {
