@@ -14,6 +14,8 @@ pub struct LayerStat {
     pub canonical: Digest,
     /// Length in bytes.
     pub length: u64,
+    /// When the content was stored; another time when it was replaced since, equal or not.
+    pub created_at: SystemTime,
     /// Attributes of this repository's link.
     pub attributes: Attributes,
 }

@@ -10,6 +10,7 @@ use crate::registry::{
 use crate::store::{
     Store,
     attributes::{self, Carried, attributes},
+    blobs,
     directory::{Listing, Reading},
     folder::{self, Folder},
     layout,
@@ -175,6 +176,7 @@ impl LayerService for LocalRepository {
         Ok(LayerStat {
             canonical: link.digest,
             length: folder::length(&blob),
+            created_at: blobs::created_at(&blob),
             attributes: attributes(&link.stat),
         })
     }

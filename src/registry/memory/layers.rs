@@ -31,6 +31,7 @@ impl LayerService for MemoryRepository {
             Some(LayerStat {
                 canonical: link.blob.digest,
                 length: link.blob.length(),
+                created_at: link.blob.created_at,
                 attributes: link.marks.attributes,
             })
         });
