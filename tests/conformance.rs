@@ -78,6 +78,8 @@ macro_rules! suite {
                 many_writers_can_finish_the_same_layer_at_once;
             uploads:
                 an_upload_begins_empty_under_its_name
+                an_upload_is_read_while_somebody_writes_it
+                an_upload_that_is_not_there_is_not_read
                 a_gap_reads_as_zeros
                 writes_may_come_in_any_order
                 an_upload_is_cut_and_lengthened

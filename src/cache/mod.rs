@@ -137,7 +137,8 @@ impl Registry for CachedRegistry {
 mod tests {
     use super::*;
     use crate::model::{
-        Area, AttributesChange, Digest, Error, Manifest, Reference, Tag, UploadName,
+        Algorithm, Area, AttributesChange, Digest, Error, Hasher, Manifest, Reference, Tag,
+        UploadName,
     };
     use crate::registry::{Layer, PutAs, memory::MemoryRegistry};
     use std::ffi::OsStr;
@@ -234,6 +235,35 @@ mod tests {
         push(&*before, b"content");
         assert_eq!(cached.counters().open_files, 0);
         assert!(!Arc::ptr_eq(&damaged, &fetch()));
+    }
+
+    #[test]
+    fn a_layer_healed_behind_the_cache_is_opened_anew_when_the_links_life_is_over() {
+        let (behind, before, _) = both(CacheLimits { link_life: Duration::ZERO, ..forever() });
+        let digest = push(&*before, b"content");
+        let fetch = || before.layers().fetch(&digest).unwrap();
+        let damaged: Arc<dyn Layer> = fetch();
+        assert!(Arc::ptr_eq(&damaged, &fetch()), "what is still the same stays open");
+        push(&*behind, b"content");
+        let healed = fetch();
+        assert!(!Arc::ptr_eq(&damaged, &healed));
+        assert!(Arc::ptr_eq(&healed, &fetch()));
+    }
+
+    #[test]
+    fn a_layer_deleted_by_its_second_name_is_closed() {
+        let (_, before, cached) = both(forever());
+        let mut hasher = Hasher::new(Algorithm::Sha512);
+        hasher.update(b"content");
+        let second = hasher.digest();
+        let name = UploadName::new(Area::Uploads, OsStr::new("new")).unwrap();
+        let upload = before.layers().upload(&name, &AttributesChange::default()).unwrap();
+        upload.write_at(b"content", 0).unwrap();
+        upload.finish(&second).unwrap();
+        before.layers().fetch(&second).unwrap();
+        assert_eq!(cached.counters().open_files, 1);
+        before.layers().delete(&second).unwrap();
+        assert_eq!(cached.counters().open_files, 0);
     }
 
     #[test]

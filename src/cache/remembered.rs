@@ -127,12 +127,19 @@ impl Remembered {
         Ok(manifest)
     }
 
-    /// The open layer with the canonical `digest`, when there is one; else the one that `open`
-    /// gives. Whether a repository has it is for the caller to know.
+    /// The open layer that `stat` tells of, when there is one; else the one that `open` gives.
+    /// Whether a repository has it is for the caller to know, and that `stat` may be believed.
+    ///
+    /// Content cannot change under its digest, but what lies there can be damaged, and be replaced
+    /// by another process: then it has another time, and the file that is kept open is the old one.
     pub(super) fn layer<E>(
-        &self, digest: &Digest, open: impl FnOnce() -> Result<Arc<dyn Layer>, E>,
+        &self, stat: &LayerStat, open: impl FnOnce() -> Result<Arc<dyn Layer>, E>,
     ) -> Result<Arc<dyn Layer>, E> {
-        if let Some(layer) = self.count(self.open_layers.get(digest)) {
+        let digest = &stat.canonical;
+        let told = (stat.length, stat.created_at);
+        let found = self.open_layers.get(digest);
+        let found = found.filter(|layer| (layer.length(), layer.created_at()) == told);
+        if let Some(layer) = self.count(found) {
             return Ok(layer);
         }
         let ticket = self.content_changes.ticket(digest);
@@ -204,7 +211,8 @@ mod tests {
             accessed_at: SystemTime::UNIX_EPOCH,
             changed_at: SystemTime::UNIX_EPOCH,
         };
-        Ok(LayerStat { canonical: Digest::sha256(b""), length, attributes })
+        let created_at = SystemTime::UNIX_EPOCH;
+        Ok(LayerStat { canonical: Digest::sha256(b""), length, created_at, attributes })
     }
 
     fn remembered(link_life: Duration) -> Remembered {

@@ -9,7 +9,7 @@ use crate::model::{
 };
 use crate::registry::{
     AttributeService, Cursor, Layer, LayerService, LayerStat, LayerUpload, ManifestService,
-    ManifestStat, PutAs, Repository, Retag, Subject, UploadStat,
+    ManifestStat, PutAs, Repository, Retag, Subject, UploadReader, UploadStat,
 };
 use std::sync::Arc;
 
@@ -94,8 +94,8 @@ impl LayerService for CachedRepository {
 
     fn fetch(&self, digest: &Digest) -> Result<Arc<dyn Layer>> {
         // The link is what gives a repository a blob; an open layer may be another's.
-        let canonical = LayerService::stat(self, digest)?.canonical;
-        self.remembered.layer(&canonical, || self.inner.layers().fetch(digest))
+        let stat = LayerService::stat(self, digest)?;
+        self.remembered.layer(&stat, || self.inner.layers().fetch(digest))
     }
 
     fn mount(
@@ -106,10 +106,12 @@ impl LayerService for CachedRepository {
     }
 
     fn delete(&self, digest: &Digest) -> Result<()> {
+        // The name may be a second one. A delete of what is not there fails for itself.
+        let canonical = LayerService::stat(self, digest).map_or(*digest, |stat| stat.canonical);
         let _change = self.remembered.change_layers(self.name());
         let deleted = self.inner.layers().delete(digest);
         // An open file would keep the room of content that nobody links any more.
-        self.remembered.forget_content(digest);
+        self.remembered.forget_content(&canonical);
         deleted
     }
 
@@ -123,6 +125,10 @@ impl LayerService for CachedRepository {
     fn resume(&self, uuid: &UploadId) -> Result<Arc<dyn LayerUpload>> {
         let upload = self.inner.layers().resume(uuid)?;
         Ok(CachedUpload::around(upload, self.name(), &self.remembered))
+    }
+
+    fn read_upload(&self, uuid: &UploadId) -> Result<Arc<dyn UploadReader>> {
+        self.inner.layers().read_upload(uuid)
     }
 
     fn uploads(&self) -> Result<Vec<UploadStat>> {

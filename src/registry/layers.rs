@@ -14,6 +14,8 @@ pub struct LayerStat {
     pub canonical: Digest,
     /// Length in bytes.
     pub length: u64,
+    /// When the content was stored; another time when it was replaced since, equal or not.
+    pub created_at: SystemTime,
     /// Attributes of this repository's link.
     pub attributes: Attributes,
 }
@@ -74,6 +76,10 @@ pub trait LayerService: Send + Sync {
     /// `UploadUnknown`, `UploadBusy`.
     fn resume(&self, uuid: &UploadId) -> Result<Arc<dyn LayerUpload>>;
 
+    /// Opens an upload to look at its content only: nobody is kept from writing it, and nobody who
+    /// writes it stands in the way. Errors: `UploadUnknown`.
+    fn read_upload(&self, uuid: &UploadId) -> Result<Arc<dyn UploadReader>>;
+
     /// Every upload in progress, whoever began it.
     fn uploads(&self) -> Result<Vec<UploadStat>>;
 
@@ -99,6 +105,15 @@ pub trait Layer: Send + Sync {
     fn backing_file(&self) -> Option<BorrowedFd<'_>> {
         None
     }
+}
+
+/// The content of an upload as it is at each moment, for who does not write it. When the upload
+/// ends, what is open reads on.
+pub trait UploadReader: Send + Sync {
+    /// Length in bytes, now.
+    fn length(&self) -> Result<u64>;
+    /// Fills `buffer` from `offset`; short only at the end. Gives the number of bytes.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize>;
 }
 
 /// Content on its way: bytes may come in any order, by several threads.

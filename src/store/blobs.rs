@@ -138,6 +138,11 @@ fn hash(like: &Digest, bytes: &[u8]) -> Digest {
     hasher.digest()
 }
 
+/// When a blob was stored; what replaces it has another time.
+pub(super) fn created_at(stat: &Stat) -> SystemTime {
+    attributes(stat).modified_at
+}
+
 fn is_symlink(error: &std::io::Error) -> bool {
     error.raw_os_error() == Some(Errno::LOOP.raw_os_error())
 }
@@ -161,8 +166,8 @@ impl LocalLayer {
         if !folder::is_file(&stat) {
             return Err(not_a_file(&digest));
         }
-        let created_at = attributes(&stat).modified_at;
-        Ok(Self { digest, length: folder::length(&stat), created_at, file })
+        let (length, created_at) = (folder::length(&stat), created_at(&stat));
+        Ok(Self { digest, length, created_at, file })
     }
 }
 

@@ -5,16 +5,18 @@ use crate::model::{
 };
 use crate::registry::{
     AttributeService, Cursor, Layer, LayerService, LayerStat, LayerUpload, ManifestService,
-    Repository, UploadStat,
+    Repository, UploadReader, UploadStat,
 };
 use crate::store::{
     Store,
     attributes::{self, Carried, attributes},
+    blobs,
     directory::{Listing, Reading},
     folder::{self, Folder},
     layout,
     links::{self, Link},
     upload::LocalUpload,
+    uploads,
 };
 use rustix::fs::OFlags;
 use std::{
@@ -174,6 +176,7 @@ impl LayerService for LocalRepository {
         Ok(LayerStat {
             canonical: link.digest,
             length: folder::length(&blob),
+            created_at: blobs::created_at(&blob),
             attributes: attributes(&link.stat),
         })
     }
@@ -213,6 +216,15 @@ impl LayerService for LocalRepository {
         let repository = self.store.open_repository(&self.name)?;
         let repository = repository.ok_or(Error::UploadUnknown(*id))?;
         Ok(Arc::new(LocalUpload::resume(self, repository, *id)?))
+    }
+
+    fn read_upload(&self, id: &UploadId) -> Result<Arc<dyn UploadReader>> {
+        let repository = self.store.open_repository(&self.name)?;
+        let reader = match repository {
+            Some(repository) => uploads::open_to_read(&repository, *id)?,
+            None => None,
+        };
+        Ok(Arc::new(reader.ok_or(Error::UploadUnknown(*id))?))
     }
 
     fn uploads(&self) -> Result<Vec<UploadStat>> {

@@ -4,10 +4,11 @@
 //! upload left behind: it is not there for anybody, and swept after a while.
 
 use crate::model::{AttributesChange, Error, Result, UploadId, UploadName};
-use crate::registry::UploadStat;
+use crate::registry::{UploadReader, UploadStat};
 use crate::store::{
     Store,
     attributes::{self, Carried, attributes},
+    blobs::read_fully,
     folder::{self, Folder},
     layout,
 };
@@ -18,6 +19,7 @@ use rustix::{
 use std::{
     fs::File,
     io::Write as _,
+    path::PathBuf,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -86,6 +88,32 @@ pub(super) fn open(repository: &Folder, id: UploadId) -> Result<Option<(File, Kn
     lock(&data, id)?;
     // Who had it locked before may have finished or cancelled it.
     Ok(is_still(repository, id, &data)?.then_some((data, known)))
+}
+
+/// An upload's data, for who does not write it.
+pub(super) struct LocalReader {
+    data: File,
+    path: PathBuf,
+}
+
+/// Opens an upload to look at its content only: without its lock.
+pub(super) fn open_to_read(repository: &Folder, id: UploadId) -> Result<Option<LocalReader>> {
+    let at = layout::upload_file(id, layout::DATA);
+    if read_known(repository, id)?.is_none() {
+        return Ok(None);
+    }
+    let data = repository.open_quietly(&at, OFlags::RDONLY)?;
+    Ok(data.map(|data| LocalReader { data, path: repository.path_of(&at) }))
+}
+
+impl UploadReader for LocalReader {
+    fn length(&self) -> Result<u64> {
+        attributes::stat(&self.data, || self.path.clone()).map(|stat| folder::length(&stat))
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        read_fully(&self.data, buffer, offset).map_err(Error::io("read", &self.path))
+    }
 }
 
 /// Whether `data` is the data file of the upload `id`.

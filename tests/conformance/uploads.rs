@@ -29,6 +29,37 @@ pub(crate) fn an_upload_begins_empty_under_its_name(registry: &dyn Registry) {
     assert_eq!(alpine.layers().stat_upload(&upload.uuid()).unwrap(), stat);
 }
 
+pub(crate) fn an_upload_is_read_while_somebody_writes_it(registry: &dyn Registry) {
+    let alpine = alpine(registry);
+    let upload = begin(alpine.layers(), b"first ");
+    let reader = alpine.layers().read_upload(&upload.uuid()).unwrap();
+    assert_eq!(reader.length().unwrap(), 6);
+    upload.write_at(b"second", 6).unwrap();
+    let mut buffer = [0; 20];
+    assert_eq!(reader.read_at(&mut buffer, 3).unwrap(), 9);
+    assert_eq!(&buffer[..9], b"st second");
+    assert_eq!(reader.read_at(&mut buffer, 12).unwrap(), 0);
+    // Nor does the reader keep anybody from taking it up.
+    let uuid = upload.uuid();
+    drop(upload);
+    let upload = alpine.layers().resume(&uuid).unwrap();
+    let other = alpine.layers().read_upload(&uuid).unwrap();
+    upload.cancel().unwrap();
+    for reader in [reader, other] {
+        assert_eq!(reader.read_at(&mut buffer, 0).unwrap(), 12, "what is open reads on");
+    }
+}
+
+pub(crate) fn an_upload_that_is_not_there_is_not_read(registry: &dyn Registry) {
+    let alpine = alpine(registry);
+    let upload = begin(alpine.layers(), b"content");
+    let uuid = upload.uuid();
+    let other = registry.repository(&name("other"));
+    assert_refused!(other.layers().read_upload(&uuid), Error::UploadUnknown(id) if id == uuid);
+    upload.finish(&Digest::sha256(b"content")).unwrap();
+    assert_refused!(alpine.layers().read_upload(&uuid), Error::UploadUnknown(id) if id == uuid);
+}
+
 pub(crate) fn a_gap_reads_as_zeros(registry: &dyn Registry) {
     let alpine = alpine(registry);
     let upload = begin(alpine.layers(), b"head");

@@ -2,9 +2,11 @@
 
 use super::MemoryRepository;
 use super::folder::{Folder, Link, Marks, Upload};
-use super::upload::MemoryUpload;
+use super::upload::{MemoryReader, MemoryUpload};
 use crate::model::{AttributesChange, Digest, Error, RepositoryName, Result, UploadId, UploadName};
-use crate::registry::{Cursor, Layer, LayerService, LayerStat, LayerUpload, UploadStat};
+use crate::registry::{
+    Cursor, Layer, LayerService, LayerStat, LayerUpload, UploadReader, UploadStat,
+};
 use std::sync::Arc;
 
 impl MemoryRepository {
@@ -29,6 +31,7 @@ impl LayerService for MemoryRepository {
             Some(LayerStat {
                 canonical: link.blob.digest,
                 length: link.blob.length(),
+                created_at: link.blob.created_at,
                 attributes: link.marks.attributes,
             })
         });
@@ -77,6 +80,11 @@ impl LayerService for MemoryRepository {
         let found = self.look(|folder| folder.uploads.get(uuid).map(|found| found.body.clone()));
         let body = found.ok_or(Error::UploadUnknown(*uuid))?;
         Ok(Arc::new(MemoryUpload { shared: self.shared.clone(), uuid: *uuid, body }))
+    }
+
+    fn read_upload(&self, uuid: &UploadId) -> Result<Arc<dyn UploadReader>> {
+        let found = self.look(|folder| folder.uploads.get(uuid).map(|found| found.body.clone()));
+        Ok(Arc::new(MemoryReader { body: found.ok_or(Error::UploadUnknown(*uuid))? }))
     }
 
     fn uploads(&self) -> Result<Vec<UploadStat>> {

@@ -3,7 +3,7 @@
 use super::folder::{Blob, Body, Folder, Link, Upload, copy_at};
 use super::{Shared, State};
 use crate::model::{Algorithm, Digest, Error, Hasher, Result, UploadId, UploadName};
-use crate::registry::{Layer, LayerUpload, UploadStat};
+use crate::registry::{Layer, LayerUpload, UploadReader, UploadStat};
 use parking_lot::Mutex;
 use std::{any::Any, sync::Arc, time::SystemTime};
 
@@ -122,6 +122,21 @@ impl LayerUpload for MemoryUpload {
             Err(_) if body.is_cancelled => Ok(()),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// An upload's content, for who does not write it.
+pub(super) struct MemoryReader {
+    pub(super) body: Arc<Mutex<Body>>,
+}
+
+impl UploadReader for MemoryReader {
+    fn length(&self) -> Result<u64> {
+        Ok(self.body.lock().bytes.len() as u64)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        Ok(copy_at(&self.body.lock().bytes, buffer, offset))
     }
 }
 

@@ -26,6 +26,7 @@ fn read_only_writes_nothing() {
     let app = registry.repository(&"app".parse().unwrap());
     let manifest = app.manifests().get(&named("v1")).unwrap();
     assert_eq!(app.layers().find_upload(&uploads_file("x")).unwrap(), Some(id));
+    assert_eq!(app.layers().read_upload(&id).unwrap().length().unwrap(), 0);
     let before = scene.tree();
     let change = AttributesChange::default();
     let name = |text: &str| text.parse::<RepositoryName>().unwrap();
