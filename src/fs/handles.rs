@@ -7,7 +7,7 @@ use crate::fs::listing::Listing;
 use crate::fs::manifest_writer::ManifestWriter;
 use crate::fs::node::Node;
 use crate::model::{Error, RepositoryName, UploadId};
-use crate::registry::{Layer, LayerUpload, Registry};
+use crate::registry::{Layer, LayerUpload, Registry, UploadReader};
 use parking_lot::{Mutex, RwLock};
 use std::{
     collections::HashMap,
@@ -27,6 +27,8 @@ pub(super) enum Handle {
     Pinned(Arc<[u8]>),
     /// An upload.
     Upload(Arc<dyn LayerUpload>),
+    /// An upload that is only read, whoever writes it.
+    UploadReader(Arc<dyn UploadReader>),
     /// A layer being written under its digest.
     LayerWriter(Arc<LayerWriter>),
     /// A manifest being written.
@@ -49,6 +51,7 @@ impl Handle {
                 }
                 (Err(_), None) => 0,
             },
+            Self::UploadReader(reader) => reader.length().unwrap_or(0),
             Self::LayerWriter(writer) => writer.stat().map_or(0, |stat| stat.length),
             Self::ManifestWriter(writer) => writer.stat().map_or(0, |draft| draft.length),
             Self::Folder(_) => 0,

@@ -105,7 +105,9 @@ impl RegistryFs {
             Handle::LayerWriter(writer) => writer.truncate(length),
             Handle::ManifestWriter(writer) => writer.truncate(length),
             Handle::Layer(_, layer) => Err(Error::LayerImmutable(*layer.digest()).into()),
-            Handle::Pinned(_) | Handle::Folder(_) => Err(Fault::BadHandle),
+            Handle::UploadReader(_) | Handle::Pinned(_) | Handle::Folder(_) => {
+                Err(Fault::BadHandle)
+            }
         }
     }
 

@@ -52,6 +52,13 @@ impl RegistryFs {
                 let reading = if mode.write { Reading::Direct } else { Reading::Cached };
                 (self.open_manifest(&node, name, reference, mode)?, reading)
             }
+            Node::Upload(name, uuid) if !mode.write => {
+                let handle = match self.uploads.get(uuid) {
+                    Some(upload) => Handle::Upload(upload),
+                    None => Handle::UploadReader(self.repository(name).layers().read_upload(uuid)?),
+                };
+                (handle, Reading::Direct)
+            }
             Node::Upload(name, uuid) => {
                 let upload = self.uploads.take_up(&*self.registry, name, uuid)?;
                 if mode.truncate {
@@ -228,7 +235,9 @@ impl RegistryFs {
                 upload.settle(Box::new(Arc::clone(upload)));
                 Ok(())
             }
-            Handle::Layer(..) | Handle::Pinned(_) | Handle::Folder(_) => Ok(()),
+            Handle::Layer(..) | Handle::UploadReader(_) | Handle::Pinned(_) | Handle::Folder(_) => {
+                Ok(())
+            }
         }
     }
 
@@ -251,7 +260,7 @@ impl RegistryFs {
                 writer.flush()?;
                 Ok(self.registry.sync()?)
             }
-            Handle::Layer(..) | Handle::Pinned(_) | Handle::Folder(_) => {
+            Handle::Layer(..) | Handle::UploadReader(_) | Handle::Pinned(_) | Handle::Folder(_) => {
                 Ok(self.registry.sync()?)
             }
         }

@@ -35,6 +35,11 @@ impl RegistryFs {
                 let count = upload.read_at(buffer, offset)?;
                 buffer.truncate(count);
             }
+            Handle::UploadReader(reader) => {
+                buffer.resize(length, 0);
+                let count = reader.read_at(buffer, offset)?;
+                buffer.truncate(count);
+            }
             Handle::Pinned(bytes) => {
                 let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
                 let end = start.saturating_add(length).min(bytes.len());
@@ -63,7 +68,9 @@ impl RegistryFs {
             Handle::Upload(upload) => Ok(upload.write_at(data, offset)?),
             Handle::LayerWriter(writer) => writer.write_at(data, offset),
             Handle::ManifestWriter(writer) => writer.write_at(data, offset),
-            Handle::Layer(..) | Handle::Pinned(_) | Handle::Folder(_) => Err(Fault::BadHandle),
+            Handle::Layer(..) | Handle::UploadReader(_) | Handle::Pinned(_) | Handle::Folder(_) => {
+                Err(Fault::BadHandle)
+            }
         }
     }
 
@@ -75,7 +82,9 @@ impl RegistryFs {
             Handle::LayerWriter(writer) if writer.stat()?.length < end => writer.truncate(end),
             Handle::Upload(_) | Handle::LayerWriter(_) => Ok(()),
             Handle::ManifestWriter(_) => Err(Fault::NotKept("reservations in manifests")),
-            Handle::Layer(..) | Handle::Pinned(_) | Handle::Folder(_) => Err(Fault::BadHandle),
+            Handle::Layer(..) | Handle::UploadReader(_) | Handle::Pinned(_) | Handle::Folder(_) => {
+                Err(Fault::BadHandle)
+            }
         }
     }
 

@@ -10,7 +10,11 @@ use crate::fs::handles::Writer;
 use crate::fs::inodes::Ino;
 use crate::fs::lanes::Lane;
 use crate::fs::node::Node;
-use crate::model::{Error, MANIFEST_BYTES_MAX, Manifest, Reference, RepositoryName, UploadId};
+use crate::model::{
+    Algorithm, Digest, Error, Hasher, MANIFEST_BYTES_MAX, Manifest, Reference, RepositoryName,
+    UploadId,
+};
+use crate::registry::UploadReader;
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt, time::SystemTime};
 
 /// The attributes that follow from the content.
@@ -235,26 +239,52 @@ impl RegistryFs {
 
     /// The running digest is there so that a user can name the upload without hashing it again.
     fn upload_value(
-        &self, repository: &RepositoryName, uuid: &UploadId, name: Virtual,
+        &self, repository_name: &RepositoryName, uuid: &UploadId, name: Virtual,
     ) -> Result<Option<String>> {
-        let take_up = || self.uploads.take_up(&*self.registry, repository, uuid);
+        let repository = self.repository(repository_name);
+        let layers = repository.layers();
         Ok(match name {
-            Virtual::Digest => Some(take_up()?.digest()?.to_string()),
-            Virtual::Uuid => Some(uuid.to_string()),
-            Virtual::StartedAt => {
-                let stat = self.repository(repository).layers().stat_upload(uuid)?;
-                Some(time(stat.started_at))
+            Virtual::Digest => {
+                let digest = match self.uploads.take_up(&*self.registry, repository_name, uuid) {
+                    Ok(upload) => upload.digest()?,
+                    // Another process has it, or nobody may have it: then it is read.
+                    Err(Fault::Registry(Error::UploadBusy(_) | Error::ReadOnly)) => {
+                        digest_of(&*layers.read_upload(uuid)?)?
+                    }
+                    Err(fault) => return Err(fault),
+                };
+                Some(digest.to_string())
             }
+            Virtual::Uuid => Some(uuid.to_string()),
+            Virtual::StartedAt => Some(time(layers.stat_upload(uuid)?.started_at)),
             // What rsync -X sets on the temporary file of a manifest.
             Virtual::MediaType => {
-                let upload = take_up()?;
-                let length = upload.stat()?.length.min(MANIFEST_BYTES_MAX + 1);
+                let reader = layers.read_upload(uuid)?;
+                let length = reader.length()?.min(MANIFEST_BYTES_MAX + 1);
                 let mut bytes = vec![0; usize::try_from(length).map_err(|_| Fault::TooLong)?];
-                let count = upload.read_at(&mut bytes, 0)?;
+                let count = reader.read_at(&mut bytes, 0)?;
                 Manifest::parse(&bytes[..count]).ok().map(|it| it.format().media_type().to_owned())
             }
             Virtual::CreatedAt => None,
         })
+    }
+}
+
+/// Bytes hashed at once.
+const HASH_STEP_BYTES: usize = 1 << 20;
+
+/// The sha256 of everything that `reader` gives.
+fn digest_of(reader: &dyn UploadReader) -> Result<Digest> {
+    let mut hasher = Hasher::new(Algorithm::Sha256);
+    let mut buffer = vec![0; HASH_STEP_BYTES];
+    let mut offset = 0;
+    loop {
+        let count = reader.read_at(&mut buffer, offset)?;
+        if count == 0 {
+            return Ok(hasher.digest());
+        }
+        hasher.update(&buffer[..count]);
+        offset += count as u64;
     }
 }
 
