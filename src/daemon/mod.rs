@@ -13,9 +13,10 @@ use crate::cache::{CacheLimits, CachedRegistry};
 use crate::config::{self, ConfigError, MountConfig};
 use crate::fs::mount::{self, MountSettings, Unmounter};
 use crate::fs::{FsOptions, Metric, MetricSource, RegistryFs};
+use crate::model::Error;
 use crate::registry::ReferenceCheck;
 use crate::store::{LocalRegistry, StoreOptions};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use background::{Child, Refused, Side};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
@@ -154,7 +155,17 @@ fn compose(config: &MountConfig, settings: &MountSettings) -> Result<Arc<Registr
     let reference_check =
         if options.relaxed { ReferenceCheck::Relaxed } else { ReferenceCheck::Strict };
     let store_options = StoreOptions { reference_check, read_only: options.read_only() };
-    let store = Arc::new(LocalRegistry::open(&config.store, &store_options)?);
+    let store = LocalRegistry::open(&config.store, &store_options).map_err(|error| {
+        let missing = matches!(&error, Error::Io { source, .. }
+            if options.read_only() && source.kind() == io::ErrorKind::NotFound);
+        let at = config.store.display();
+        if missing {
+            anyhow!("there is no registry in {at}: mount it without -o ro once, which makes one")
+        } else {
+            error.into()
+        }
+    })?;
+    let store = Arc::new(store);
     let registry = Arc::new(CachedRegistry::new(store.clone(), CacheLimits::default()));
     let shown = FsOptions {
         uid: options.uid,

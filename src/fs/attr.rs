@@ -10,9 +10,9 @@ use crate::model::{Attributes, Error, Reference, RepositoryName, UploadId};
 use crate::registry::Subject;
 use std::time::{Duration, SystemTime};
 
-/// How long the kernel may believe in a published layer: it never changes, and only an unlink by
-/// somebody else makes it go.
-const LAYER_LIFE: Duration = Duration::from_secs(60);
+/// How long the kernel may believe in a published layer. It never changes, but somebody else may
+/// unlink it, and a tool that believes in it for long would not copy it again.
+const LAYER_LIFE: Duration = Duration::from_secs(5);
 /// How long the kernel may believe anything that somebody else may change. The cache before the
 /// store believes it for as long, and nobody may be told anything that is older than a second.
 const CHANGING_LIFE: Duration = Duration::from_millis(500);

@@ -63,8 +63,8 @@ fn explain_error(error: &Error) -> Explanation {
         // What ext4, xfs and btrfs answer for a wrong checksum: "Bad message".
         Error::DigestMismatch { .. } => refused(
             libc::EBADMSG,
-            "give it the name of the content it has, or write the right content; a file in \
-             uploads/ is still there",
+            "give it the name of the content that it has, or write the right content; what lies in \
+             uploads/ stays there",
         ),
         Error::Damaged { .. } | Error::LinkDamaged { .. } => refused(
             libc::EBADMSG,

@@ -21,10 +21,10 @@ use crate::fs::xattr::{SetCondition, xattr_lane};
 use crate::fs::{Busy, Ino};
 use crate::model::{AttributesChange, Error};
 use fuser::{
-    AccessFlags, CopyFileRangeFlags, Errno, FileHandle, FopenFlags, INodeNo, KernelConfig,
-    LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite,
-    ReplyXattr, Request, TimeOrNow, WriteFlags,
+    AccessFlags, CopyFileRangeFlags, Errno, FileHandle, FopenFlags, INodeNo, IoctlFlags,
+    KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
+    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use std::{cell::RefCell, ffi::OsStr, io, path::Path, time::SystemTime};
 
@@ -375,6 +375,13 @@ impl fuser::Filesystem for FuseAdapter {
     /// The kernel checks permissions itself (`default_permissions`).
     fn access(&self, _request: &Request, _ino: INodeNo, _mask: AccessFlags, reply: ReplyEmpty) {
         reply.ok();
+    }
+
+    fn ioctl(
+        &self, _request: &Request, _ino: INodeNo, _handle: FileHandle, _flags: IoctlFlags,
+        _command: u32, _data: &[u8], _size: u32, reply: ReplyIoctl,
+    ) {
+        reply.error(Errno::ENOTTY);
     }
 
     /// The kernel's own answer is right: one extent of data. ENOSYS says so for good.
