@@ -1,11 +1,17 @@
 //! What crashes and cancelled uploads leave behind: found on occasion, and deleted when it is old
 //! enough to be nobody's.
 
-use crate::model::{Result, UploadId};
+use crate::model::{Error, Result, UploadId};
 use crate::store::{
-    Store, attributes::attributes, directory::Directory, durable::Scratch, folder::Folder, layout,
+    Store,
+    attributes::attributes,
+    directory::Directory,
+    durable::Scratch,
+    folder::Folder,
+    layout, notes,
+    uploads::{self, Known},
 };
-use rustix::fs::Stat;
+use rustix::fs::{OFlags, Stat};
 use std::{
     path::Path,
     time::{Duration, SystemTime},
@@ -47,6 +53,46 @@ pub(super) fn sweep_upload(
         removed.delete();
     }
     Ok(())
+}
+
+/// Cancels an upload that nobody can see or go on with any more, and says whether it did: one whose
+/// name is a layer's or a manifest's own, for it lasts as long as the file is open, and whose writer
+/// is gone, which its lock tells.
+pub(super) fn sweep_abandoned(
+    store: &Store, repository: &Folder, id: UploadId, known: &Known,
+) -> bool {
+    cancel_abandoned(store, repository, id, known).unwrap_or_else(|error| {
+        log::warn!("upload {id} may be abandoned, and stays: {error}");
+        false
+    })
+}
+
+fn cancel_abandoned(
+    store: &Store, repository: &Folder, id: UploadId, known: &Known,
+) -> Result<bool> {
+    let Some(scratch) = store.scratch.as_ref().filter(|_| known.ends_with_its_writer()) else {
+        return Ok(false);
+    };
+    let at = layout::upload_file(id, layout::DATA);
+    let Some(data) = repository.open_quietly(&at, OFlags::RDONLY)? else { return Ok(false) };
+    match uploads::lock(&data, id) {
+        Ok(()) => {}
+        Err(Error::UploadBusy(_)) => return Ok(false),
+        Err(error) => return Err(error),
+    }
+    // With the lock nobody else takes it up; somebody may have, before, and finished it or given it
+    // another name.
+    let is_same = uploads::read_known(repository, id)?.as_ref() == Some(known);
+    if !is_same || !uploads::is_still(repository, id, &data)? {
+        return Ok(false);
+    }
+    let Some(removed) = scratch.remove(repository.place(&layout::upload(id)))? else {
+        return Ok(false);
+    };
+    notes::remove(store, id)?;
+    removed.delete();
+    log::info!("cancelled upload {id}, whose writer ended without finishing it");
+    Ok(true)
 }
 
 fn is_older(time: SystemTime, age_min: Duration) -> bool {
