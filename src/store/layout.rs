@@ -19,7 +19,7 @@
 //! └── regfs/                                     ours; no registry looks here
 //!     ├── version                                of the disk format
 //!     ├── lock                                   shared by everyone who has the store open
-//!     ├── states/UUID                            an upload's running hash, good until the next boot
+//!     ├── states/UUID                            an upload's running hash, good while mounted
 //!     ├── tmp/                                   what is being made, until it is renamed into place
 //!     └── trash/                                 what was renamed out of place, until it is deleted
 //! ```
