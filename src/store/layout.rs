@@ -65,6 +65,8 @@ pub(super) const UPLOADS: &str = "_uploads";
 pub(super) const LINK: &str = "link";
 /// The folder with what a tag names now, in the tag's folder.
 const CURRENT: &str = "current";
+/// What a tag names now, relative to the tag's folder.
+pub(super) const TAG_LINK: &str = "current/link";
 /// The folder of what a tag ever named, in the tag's folder.
 const INDEX: &str = "index";
 
