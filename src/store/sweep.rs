@@ -20,17 +20,19 @@ use std::{
 /// From what age on a thing without an owner is a leftover. Making anything takes far less.
 pub(super) const LEFTOVER_AGE_MIN: Duration = Duration::from_secs(60 * 60);
 
-/// Deletes what lies in the trash, and what was being made longer than `age_min` ago.
+/// Deletes what was being made, or was removed, longer than `age_min` ago. What was removed just now
+/// another process may be about to put back.
 pub(super) fn sweep_scratch(scratch: &Scratch, age_min: Duration) -> Result<()> {
-    sweep_folder(scratch.trash(), |_| true)?;
-    // By the time of change: a link in the making may have been given any time of modification.
-    sweep_folder(scratch.tmp(), |stat| is_older(attributes(stat).changed_at, age_min))
+    [scratch.tmp(), scratch.trash()].iter().try_for_each(|folder| sweep_folder(folder, age_min))
 }
 
-fn sweep_folder(folder: &Folder, is_leftover: impl Fn(&Stat) -> bool) -> Result<()> {
+/// By the time of change (ctime), which a rename sets: a link in the making may have been given any
+/// time of modification.
+fn sweep_folder(folder: &Folder, age_min: Duration) -> Result<()> {
     let mut directory = Directory::of(folder)?;
     while let Some(entry) = directory.next()? {
-        if folder.stat(&entry.name)?.is_some_and(|stat| is_leftover(&stat))
+        let stat = folder.stat(&entry.name)?;
+        if stat.is_some_and(|stat| is_older(attributes(&stat).changed_at, age_min))
             && let Err(error) = folder.remove_all(Path::new(&entry.name))
         {
             log::warn!("a leftover stays behind: {error}");
