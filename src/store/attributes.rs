@@ -8,7 +8,7 @@ use crate::model::{Area, Attributes, AttributesChange, Error, Result};
 use crate::registry::{AttributeService, Subject};
 use crate::store::{
     folder::{self, Folder, Place},
-    layout,
+    layout, notes,
     repository::LocalRepository,
 };
 use rustix::{
@@ -296,6 +296,17 @@ impl LocalRepository {
         self.open_subject(subject)
     }
 
+    /// Calls `change`. If that is of an upload, it need not be hashed again for it.
+    fn keep_note<T>(
+        &self, subject: &Subject, file: &File, change: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        if let Subject::Upload(id) = subject {
+            notes::keep_over(&self.store, *id, file, change)
+        } else {
+            change()
+        }
+    }
+
     /// What a folder has that will be made when it is needed.
     fn future(&self, area: Area) -> Result<Attributes> {
         let repository = layout::repository(&self.name);
@@ -326,7 +337,7 @@ impl AttributeService for LocalRepository {
 
     fn change(&self, subject: &Subject, wanted: &AttributesChange) -> Result<Attributes> {
         let (file, path) = self.open_to_change(subject)?;
-        change(&file, wanted, &path)?;
+        self.keep_note(subject, &file, || change(&file, wanted, &path))?;
         Ok(attributes(&stat(&file, || path)?))
     }
 
@@ -357,10 +368,10 @@ impl AttributeService for LocalRepository {
         let (file, path) = self.open_to_change(subject)?;
         let name = user_name(name)
             .ok_or(Error::Unsupported("only extended attributes called user.… are kept"))?;
-        match value {
+        self.keep_note(subject, &file, || match value {
             None => remove_extended(&file, &name, &path),
             Some(value) => fs::fsetxattr(&file, &name, value, XattrFlags::empty())
-                .map_err(Error::io("set an attribute of", path)),
-        }
+                .map_err(Error::io("set an attribute of", &path)),
+        })
     }
 }

@@ -178,7 +178,7 @@ impl Removed<'_> {
     }
 
     /// Puts it back where nothing lies meanwhile. `false` when something does.
-    pub(super) fn put_back(self, to: Place<'_>) -> Result<bool> {
+    pub(super) fn put_back(&self, to: Place<'_>) -> Result<bool> {
         move_new(self.trash.place(&self.name), to)
     }
 }

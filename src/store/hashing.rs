@@ -3,6 +3,7 @@
 
 use crate::model::{Digest, Hasher, Result};
 use crate::store::{
+    attributes,
     blobs::read_fully,
     durable,
     follower::Follow,
@@ -91,14 +92,13 @@ impl Shared {
 
     /// Notes how far the hash is, for whoever resumes this upload before the next boot.
     fn note(&self, note: &Keep) -> Result<()> {
-        let draft = notes::draft(&self.store, &note.digester)?;
+        let draft = notes::draft(&self.store)?;
         // Under the lock, so that the bytes cannot change just now.
         let mut work = self.work.lock();
         let Life::Open = work.life else { return Ok(()) };
         if work.progress.is_noteworthy(note) {
-            if let Some(draft) = draft {
-                draft.publish(self.store.root.place(&layout::note(self.id)))?;
-            }
+            let data = attributes::stat(&self.data, || self.path(layout::DATA))?;
+            notes::publish(&self.store, draft, self.id, &note.digester, &data)?;
             work.progress.noted(note);
         }
         Ok(())

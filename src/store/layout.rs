@@ -19,7 +19,7 @@
 //! └── regfs/                                     ours; no registry looks here
 //!     ├── version                                of the disk format
 //!     ├── lock                                   shared by everyone who has the store open
-//!     ├── states/UUID                            an upload's running hash, good until the next boot
+//!     ├── states/UUID                            an upload's running hash, good while mounted
 //!     ├── tmp/                                   what is being made, until it is renamed into place
 //!     └── trash/                                 what was renamed out of place, until it is deleted
 //! ```
@@ -65,6 +65,8 @@ pub(super) const UPLOADS: &str = "_uploads";
 pub(super) const LINK: &str = "link";
 /// The folder with what a tag names now, in the tag's folder.
 const CURRENT: &str = "current";
+/// What a tag names now, relative to the tag's folder.
+pub(super) const TAG_LINK: &str = "current/link";
 /// The folder of what a tag ever named, in the tag's folder.
 const INDEX: &str = "index";
 

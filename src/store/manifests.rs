@@ -9,7 +9,7 @@ use crate::registry::{Cursor, ManifestService, ManifestStat, PutAs, Retag, check
 use crate::store::{
     Store,
     attributes::{Carried, attributes},
-    durable,
+    durable::{self, Removed},
     folder::{self, Folder},
     layout,
     links::{self, Link},
@@ -19,6 +19,8 @@ use rustix::fs::Stat;
 
 /// How often a tag is followed that moves as fast as we read.
 const RESOLVES_MAX: usize = 8;
+/// How often a tag is made that others remove as fast as we make it.
+const MOVES_MAX: usize = 8;
 
 /// Where a name leads.
 pub(super) struct Found {
@@ -65,9 +67,17 @@ impl Store {
     fn move_tag(
         &self, folder: &Folder, tag: &Tag, digest: &Digest, carried: &Carried,
     ) -> Result<()> {
-        self.note_in_index(folder, tag, digest)?;
         let at = layout::tag_link(tag);
-        links::write(self.scratch()?, folder.place(&at), digest, carried)
+        for _ in 0..MOVES_MAX {
+            self.note_in_index(folder, tag, digest)?;
+            links::write(self.scratch()?, folder.place(&at), digest, carried)?;
+            // Somebody may have removed the tag just when the link was on its way into its folder,
+            // and then it went along to the trash. We come after them.
+            if folder.stat(&at)?.is_some() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Notes that `tag` names, or is about to name, `digest`: docker-registry's collector goes by it.
@@ -92,13 +102,30 @@ impl Store {
         }
     }
 
+    /// Removes a tag that names `digest`, unless it moved on since the caller looked.
+    fn remove_tag_of(&self, folder: &Folder, tag: &Tag, digest: &Digest) -> Result<()> {
+        let at = layout::tag(tag);
+        let Some(removed) = self.scratch()?.remove(folder.place(&at))? else { return Ok(()) };
+        // Nobody can move it any more, so this look decides.
+        let named = removed_link(&removed).map(|link| link.map(|link| link.digest));
+        if matches!(named, Ok(None)) || matches!(named, Ok(Some(named)) if named == *digest) {
+            removed.delete();
+            return Ok(());
+        }
+        // What lies there meanwhile is newer.
+        if !removed.put_back(folder.place(&at))? {
+            removed.delete();
+        }
+        named.map(drop)
+    }
+
     /// Removes every tag that names `digest`.
     fn remove_tags_of(&self, folder: &Folder, digest: &Digest) -> Result<()> {
         let mut tags = tags(folder.open_folder(layout::TAGS)?)?;
         while let Some((tag, _)) = tags.next()? {
             match links::read(folder, layout::tag_link(&tag)) {
                 Ok(Some(link)) if link.digest == *digest => {
-                    self.remove_tag(folder, &tag)?;
+                    self.remove_tag_of(folder, &tag, digest)?;
                 }
                 // A damaged tag names nothing.
                 Ok(_) | Err(Error::LinkDamaged { .. }) => {}
@@ -106,6 +133,14 @@ impl Store {
             }
         }
         Ok(())
+    }
+}
+
+/// What a tag that was removed named last.
+fn removed_link(removed: &Removed<'_>) -> Result<Option<Link>> {
+    match removed.open_folder()? {
+        Some(folder) => links::read(&folder, layout::TAG_LINK),
+        None => Ok(None),
     }
 }
 
@@ -157,7 +192,29 @@ impl LocalRepository {
         let carried = Carried::at(folder.place(&layout::tag_link(from)))?;
         let carried = carried.ok_or_else(|| self.manifest_unknown(&from.clone().into()))?;
         self.store.move_tag(folder, to, &found.link.digest, &carried)?;
-        self.store.remove_tag(folder, from).map(drop)
+        self.end_replaced(folder, from, to, &found.link.digest)
+    }
+
+    /// Removes the tag `from`, after `to` was made to name what `from` named, `digest`.
+    fn end_replaced(&self, folder: &Folder, from: &Tag, to: &Tag, digest: &Digest) -> Result<()> {
+        let at = layout::tag(from);
+        let Some(removed) = self.store.scratch()?.remove(folder.place(&at))? else { return Ok(()) };
+        // Nobody can move it any more. If somebody did since we looked, that is as if it had been
+        // before all this: then it is what the new name is for.
+        let moved = removed_link(&removed).and_then(|link| match link {
+            Some(link) if link.digest != *digest => {
+                let inner = removed.open_folder()?;
+                let carried = inner.map(|inner| Carried::at(inner.place(layout::TAG_LINK)));
+                let carried = carried.transpose()?.flatten().unwrap_or_default();
+                self.store.move_tag(folder, to, &link.digest, &carried)
+            }
+            Some(_) | None => Ok(()),
+        });
+        // What cannot be moved stays where it was, unless something newer lies there.
+        if moved.is_ok() || !removed.put_back(folder.place(&at))? {
+            removed.delete();
+        }
+        moved
     }
 
     /// Makes the tags `one` and `other` change names.

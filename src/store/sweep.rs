@@ -1,11 +1,17 @@
 //! What crashes and cancelled uploads leave behind: found on occasion, and deleted when it is old
 //! enough to be nobody's.
 
-use crate::model::{Result, UploadId};
+use crate::model::{Error, Result, UploadId};
 use crate::store::{
-    Store, attributes::attributes, directory::Directory, durable::Scratch, folder::Folder, layout,
+    Store,
+    attributes::attributes,
+    directory::Directory,
+    durable::Scratch,
+    folder::Folder,
+    layout, notes,
+    uploads::{self, Known},
 };
-use rustix::fs::Stat;
+use rustix::fs::{OFlags, Stat};
 use std::{
     path::Path,
     time::{Duration, SystemTime},
@@ -14,17 +20,19 @@ use std::{
 /// From what age on a thing without an owner is a leftover. Making anything takes far less.
 pub(super) const LEFTOVER_AGE_MIN: Duration = Duration::from_secs(60 * 60);
 
-/// Deletes what lies in the trash, and what was being made longer than `age_min` ago.
+/// Deletes what was being made, or was removed, longer than `age_min` ago. What was removed just now
+/// another process may be about to put back.
 pub(super) fn sweep_scratch(scratch: &Scratch, age_min: Duration) -> Result<()> {
-    sweep_folder(scratch.trash(), |_| true)?;
-    // By the time of change: a link in the making may have been given any time of modification.
-    sweep_folder(scratch.tmp(), |stat| is_older(attributes(stat).changed_at, age_min))
+    [scratch.tmp(), scratch.trash()].iter().try_for_each(|folder| sweep_folder(folder, age_min))
 }
 
-fn sweep_folder(folder: &Folder, is_leftover: impl Fn(&Stat) -> bool) -> Result<()> {
+/// By the time of change (ctime), which a rename sets: a link in the making may have been given any
+/// time of modification.
+fn sweep_folder(folder: &Folder, age_min: Duration) -> Result<()> {
     let mut directory = Directory::of(folder)?;
     while let Some(entry) = directory.next()? {
-        if folder.stat(&entry.name)?.is_some_and(|stat| is_leftover(&stat))
+        let stat = folder.stat(&entry.name)?;
+        if stat.is_some_and(|stat| is_older(attributes(&stat).changed_at, age_min))
             && let Err(error) = folder.remove_all(Path::new(&entry.name))
         {
             log::warn!("a leftover stays behind: {error}");
@@ -47,6 +55,46 @@ pub(super) fn sweep_upload(
         removed.delete();
     }
     Ok(())
+}
+
+/// Cancels an upload that nobody can see or go on with any more, and says whether it did: one whose
+/// name is a layer's or a manifest's own, for it lasts as long as the file is open, and whose writer
+/// is gone, which its lock tells.
+pub(super) fn sweep_abandoned(
+    store: &Store, repository: &Folder, id: UploadId, known: &Known,
+) -> bool {
+    cancel_abandoned(store, repository, id, known).unwrap_or_else(|error| {
+        log::warn!("upload {id} may be abandoned, and stays: {error}");
+        false
+    })
+}
+
+fn cancel_abandoned(
+    store: &Store, repository: &Folder, id: UploadId, known: &Known,
+) -> Result<bool> {
+    let Some(scratch) = store.scratch.as_ref().filter(|_| known.ends_with_its_writer()) else {
+        return Ok(false);
+    };
+    let at = layout::upload_file(id, layout::DATA);
+    let Some(data) = repository.open_quietly(&at, OFlags::RDONLY)? else { return Ok(false) };
+    match uploads::lock(&data, id) {
+        Ok(()) => {}
+        Err(Error::UploadBusy(_)) => return Ok(false),
+        Err(error) => return Err(error),
+    }
+    // With the lock nobody else takes it up; somebody may have, before, and finished it or given it
+    // another name.
+    let is_same = uploads::read_known(repository, id)?.as_ref() == Some(known);
+    if !is_same || !uploads::is_still(repository, id, &data)? {
+        return Ok(false);
+    }
+    let Some(removed) = scratch.remove(repository.place(&layout::upload(id)))? else {
+        return Ok(false);
+    };
+    notes::remove(store, id)?;
+    removed.delete();
+    log::info!("cancelled upload {id}, whose writer ended without finishing it");
+    Ok(true)
 }
 
 fn is_older(time: SystemTime, age_min: Duration) -> bool {

@@ -111,8 +111,8 @@ impl LocalUpload {
         let path = || repository.path_of(layout::upload_file(id, layout::DATA));
         let stat = attributes::stat(&data, path)?;
         let kept = states::take_up(&repository, id, &stat)?;
+        let noted = notes::take_up(&home.store, id, &stat)?;
         let length = folder::length(&stat);
-        let noted = notes::read(&home.store, id, length)?;
         let progress = Progress::resumed(kept, noted, length);
         let hashed = progress.digester().length();
         log::info!("upload {id} resumes: {hashed} of {length} bytes are hashed already");

@@ -134,12 +134,15 @@ impl UploadIndex {
             let Some(id) = layout::parse_upload(&entry.name) else { continue };
             let Some(stat) = folder.stat(layout::upload(id))? else { continue };
             let changed_at = attributes(&stat).changed_at;
-            match before.remove(&id).filter(|indexed| indexed.changed_at == changed_at) {
-                Some(indexed) => self.insert(id, indexed),
-                None => match uploads::read_known(folder, id)? {
-                    Some(known) => self.insert(id, Indexed { known, changed_at }),
-                    None => sweep::sweep_upload(store, folder, id, &stat)?,
-                },
+            let same = before.remove(&id).filter(|indexed| indexed.changed_at == changed_at);
+            let known = match same {
+                Some(indexed) => Some(indexed.known),
+                None => uploads::read_known(folder, id)?,
+            };
+            match known {
+                Some(known) if sweep::sweep_abandoned(store, folder, id, &known) => {}
+                Some(known) => self.insert(id, Indexed { known, changed_at }),
+                None => sweep::sweep_upload(store, folder, id, &stat)?,
             }
         }
         self.looked_at = Some(now);

@@ -3,7 +3,7 @@
 //! An upload is a folder with `startedat` and `data`. One without is what a cancelled or finished
 //! upload left behind: it is not there for anybody, and swept after a while.
 
-use crate::model::{AttributesChange, Error, Result, UploadId, UploadName};
+use crate::model::{Area, AttributesChange, Error, Result, UploadId, UploadName};
 use crate::registry::{UploadReader, UploadStat};
 use crate::store::{
     Store,
@@ -19,6 +19,7 @@ use rustix::{
 use std::{
     fs::File,
     io::Write as _,
+    os::unix::ffi::OsStrExt as _,
     path::PathBuf,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -36,6 +37,18 @@ pub(super) struct Known {
     pub(super) started_at: SystemTime,
     /// The same as precisely as the system keeps it, to tell which of two is younger.
     pub(super) begun_at: SystemTime,
+}
+
+impl Known {
+    /// Whether it is hidden from people: a layer or manifest that is being written under its own
+    /// name is an upload only until that file is closed. Dot files are there to be renamed later.
+    pub(super) fn ends_with_its_writer(&self) -> bool {
+        self.name.as_ref().is_some_and(|name| {
+            name.area() != Area::Uploads
+                && name.folder().is_none()
+                && !name.file().as_bytes().starts_with(b".")
+        })
+    }
 }
 
 /// Makes an upload; gives its data file, locked for us.

@@ -69,6 +69,80 @@ fn a_note_of_another_boot_is_not_believed() {
     assert!(!scene.path(layout::note(id)).exists());
 }
 
+/// An upload all of which is noted, and its note.
+fn noted_upload(scene: &Scene, content: &[u8]) -> (UploadId, PathBuf) {
+    let upload = scene.upload("app", "x");
+    let (id, at) = (upload.uuid(), scene.path(layout::note(upload.uuid())));
+    upload.write_at(content, 0).unwrap();
+    upload.settle(Box::new(()));
+    // It is noted before it is kept, or after it.
+    let kept = scene.v2(&format!("repositories/app/_uploads/{id}"));
+    wait_until(|| at.exists() && hashstates(&kept) == [content.len().to_string()]);
+    drop(upload);
+    (id, at)
+}
+
+/// How much is hashed when an upload is resumed, which hashes to what it is.
+fn hashed_again(scene: &Scene, id: UploadId, content: &[u8]) -> u64 {
+    let registry = scene.again();
+    let upload = registry.repository(&"app".parse().unwrap()).layers().resume(&id).unwrap();
+    assert_eq!(upload.digest().unwrap(), Digest::sha256(content));
+    registry.counters().bytes_hashed()
+}
+
+#[test]
+fn attributes_set_on_an_upload_do_not_have_it_hashed_again() {
+    let scene = scene();
+    let content = noise(6 << 20);
+    let (id, note) = noted_upload(&scene, &content);
+    let app = scene.repository("app");
+    for change in [
+        AttributesChange { permissions: Some(0o640), ..Default::default() },
+        AttributesChange { modified_at: Some(UNIX_EPOCH), ..Default::default() },
+    ] {
+        thread::sleep(Duration::from_millis(20));
+        app.attributes().change(&Subject::Upload(id), &change).unwrap();
+    }
+    thread::sleep(Duration::from_millis(20));
+    app.attributes().set_extended(&Subject::Upload(id), "user.x", Some(b"y")).unwrap();
+    assert_eq!(hashed_again(&scene, id, &content), 0);
+    assert!(note.exists());
+}
+
+#[test]
+fn a_note_of_bytes_that_somebody_else_changed_is_removed() {
+    let scene = scene();
+    let mut content = noise(6 << 20);
+    let (id, note) = noted_upload(&scene, &content);
+    thread::sleep(Duration::from_millis(20));
+    content[7] ^= 1;
+    let data = scene.v2(&format!("repositories/app/_uploads/{id}/data"));
+    disk::write(data, &content).unwrap();
+    // What is done to it afterwards does not make it right.
+    let change = AttributesChange { permissions: Some(0o640), ..Default::default() };
+    scene.repository("app").attributes().change(&Subject::Upload(id), &change).unwrap();
+    let upload = scene.repository("app").layers().resume(&id).unwrap();
+    assert!(!note.exists());
+    assert_eq!(upload.digest().unwrap(), Digest::sha256(&content));
+}
+
+#[test]
+fn a_note_of_another_mount_is_not_believed() {
+    let scene = scene();
+    let content = noise(6 << 20);
+    let (id, note) = noted_upload(&scene, &content);
+    let kept = scene.v2(&format!("repositories/app/_uploads/{id}/hashstates"));
+    disk::remove_dir_all(kept).unwrap();
+    let mut bytes = disk::read(&note).unwrap();
+    bytes[36 + 8] ^= 1;
+    disk::write(&note, bytes).unwrap();
+    drop(scene.again());
+    assert!(note.exists(), "who has that mount may use it");
+    let upload = scene.repository("app").layers().resume(&id).unwrap();
+    assert!(!note.exists());
+    assert_eq!(upload.digest().unwrap(), Digest::sha256(&content));
+}
+
 #[test]
 fn a_kept_state_goes_before_its_bytes_change() {
     let scene = scene();

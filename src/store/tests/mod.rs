@@ -6,6 +6,7 @@ mod distribution;
 mod hashing;
 mod listings;
 mod opening;
+mod races;
 mod uploads;
 
 use super::*;

@@ -56,10 +56,26 @@ fn leftovers_of_a_crash_are_swept_when_old() {
     let scene = scene();
     disk::write(scene.path(layout::TMP).join("half"), "x").unwrap();
     disk::create_dir_all(scene.path(layout::TRASH).join("a/b")).unwrap();
+    let [half, removed] = [(layout::TMP, "half"), (layout::TRASH, "a")]
+        .map(|(folder, name)| scene.path(folder).join(name));
     drop(scene.again());
-    assert!(scene.path(layout::TMP).join("half").exists(), "somebody may be at it");
-    assert!(!scene.path(layout::TRASH).join("a").exists());
+    assert!(half.exists(), "somebody may be at it");
+    assert!(removed.exists(), "somebody may be about to put it back");
     let scratch = scene.registry.store.scratch().unwrap();
     sweep::sweep_scratch(scratch, Duration::ZERO).unwrap();
-    assert!(!scene.path(layout::TMP).join("half").exists());
+    assert!(!half.exists() && !removed.exists());
+}
+
+#[test]
+fn what_was_made_long_ago_and_removed_just_now_is_not_swept() {
+    let scene = scene();
+    scene.registry.create(&"app".parse().unwrap()).unwrap();
+    // Whatever its times say: the rename is what counts.
+    File::open(scene.v2("repositories/app")).unwrap().set_modified(UNIX_EPOCH).unwrap();
+    thread::sleep(Duration::from_millis(300));
+    let store = &scene.registry.store;
+    let at = layout::repository(&"app".parse().unwrap());
+    let removed = store.scratch().unwrap().remove(store.root.place(&at)).unwrap().unwrap();
+    sweep::sweep_scratch(store.scratch().unwrap(), Duration::from_millis(250)).unwrap();
+    assert!(removed.put_back(store.root.place(&at)).unwrap());
 }

@@ -148,6 +148,33 @@ fn what_a_cancelled_upload_leaves_is_hidden_and_swept() {
 }
 
 #[test]
+fn a_layer_whose_writer_was_killed_leaves_nothing_in_the_way() {
+    let scene = scene();
+    let app = scene.repository("app");
+    let hidden = |file: &str| {
+        let name = UploadName::new(Area::Layers, file.as_ref()).unwrap();
+        app.layers().upload(&name, &AttributesChange::default()).unwrap()
+    };
+    let digest = Digest::sha256(b"hello");
+    let (live, killed) = (hidden(&digest.to_string()), hidden(&digest.to_string()));
+    let staged = hidden(".rsync");
+    // As if its process had been killed: the system takes back the lock.
+    drop((killed, staged));
+    let name: RepositoryName = "app".parse().unwrap();
+    let uploads = |registry: &LocalRegistry| registry.repository(&name).layers().uploads().unwrap();
+    assert_eq!(uploads(&scene.again()).len(), 2, "the live one and the one a person can see");
+    assert!(matches!(scene.registry.remove(&name), Err(Error::NotEmpty(_))));
+    live.write_at(b"hello", 0).unwrap();
+    live.finish(&digest).unwrap();
+    app.layers().delete(&digest).unwrap();
+    let [staged] = &uploads(&scene.registry)[..] else { panic!() };
+    app.layers().resume(&staged.uuid).unwrap().cancel().unwrap();
+    drop(hidden("sha256:x"));
+    scene.registry.remove(&name).unwrap();
+    assert_eq!(disk::read_dir(scene.path(layout::TRASH)).unwrap().count(), 0);
+}
+
+#[test]
 fn an_upload_goes_on_while_its_repository_is_renamed() {
     let scene = scene();
     let upload = scene.upload("old/name", "x");

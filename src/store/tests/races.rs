@@ -1,0 +1,57 @@
+//! Two at once, in the same process or in two: nothing that succeeded is lost.
+
+use super::*;
+
+/// Often enough to meet a window that is open for a few system calls.
+const ROUNDS: u64 = 60;
+
+/// Calls `one` and `other` at once, one of them a little later each time.
+fn at_once(round: u64, one: impl FnOnce() + Send, other: impl FnOnce()) {
+    let start = std::sync::Barrier::new(2);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            start.wait();
+            thread::sleep(Duration::from_micros(round % 60 * 10));
+            one();
+        });
+        start.wait();
+        other();
+    });
+}
+
+fn names(app: &dyn Repository, tag: &str) -> Option<Digest> {
+    app.manifests().stat(&named(tag)).ok().map(|stat| stat.digest)
+}
+
+#[test]
+fn no_put_is_lost_while_its_tag_is_renamed() {
+    let scene = scene();
+    let [old, new, other] = ["1", "2", "3"].map(|text| scene.image("app", text, text.as_bytes()));
+    let app = scene.repository("app");
+    let change = AttributesChange::default();
+    let put = |digest, under| app.manifests().tag(digest, &tag(under), &change).unwrap();
+    for round in 0..ROUNDS {
+        put(&old, "from");
+        put(&other, "to");
+        let retag = || app.manifests().retag(&tag("from"), &tag("to"), Retag::Replace).unwrap();
+        at_once(round, || put(&new, "from"), retag);
+        let (from, to) = (names(&*app, "from"), names(&*app, "to"));
+        assert!(from == Some(new) || (from.is_none() && to == Some(new)), "{from:?} {to:?}");
+    }
+    assert_eq!(disk::read_dir(scene.path(layout::TRASH)).unwrap().count(), 0);
+}
+
+#[test]
+fn no_put_is_lost_while_what_the_tag_named_is_deleted() {
+    let scene = scene();
+    let manifest = scene.manifest("app", b"old");
+    let new = scene.image("app", "new", b"new");
+    let (app, change) = (scene.repository("app"), AttributesChange::default());
+    for round in 0..ROUNDS {
+        let put_as = PutAs::Tag(tag("it"));
+        let old = app.manifests().put(&manifest, &put_as, &change).unwrap();
+        let put = || app.manifests().tag(&new, &tag("it"), &change).unwrap();
+        at_once(round, put, || app.manifests().delete(&old.into()).unwrap());
+        assert_eq!(names(&*app, "it"), Some(new));
+    }
+}
