@@ -64,7 +64,7 @@ fn an_upload_is_read_while_another_mount_writes_it() {
         $ cat a/uploads/x
         one
         two
-        $ getfattr --only-values -n user.regfs.digest $OTHER/a/uploads/x; echo
+        $ getfattr --absolute-names --only-values -n user.regfs.digest $OTHER/a/uploads/x; echo
         sha256:c3f9c8c283a2b1f2f1896f27a01cbe3cddc0c9d93f752e4639035a0f5b36f6e8
         ",
     );
