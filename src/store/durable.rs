@@ -9,7 +9,7 @@
 
 use crate::model::{Error, Result};
 use crate::store::{
-    folder::{Folder, Place},
+    folder::{self, Folder, Place},
     layout,
 };
 use rustix::{
@@ -263,6 +263,29 @@ pub(super) fn sync_folders(place: Place<'_>) -> Result<()> {
         sync_folder(place.folder.place(at))?;
     }
     Ok(())
+}
+
+/// Makes the names survive a power cut by which a repository's open folder is found now, wherever it
+/// was when it was opened.
+pub(super) fn sync_way_up(repository: &Folder, root: &Folder) -> Result<()> {
+    let path = || root.path_of(layout::REPOSITORIES);
+    let top =
+        root.stat(layout::REPOSITORIES)?.ok_or_else(|| Error::io("stat", path())(Errno::NOENT))?;
+    let outside = folder::identity(&root.stat_self()?);
+    let mut folder = repository.clone();
+    loop {
+        fs::fsync(&folder).map_err(Error::io("sync", folder.path_of("")))?;
+        let here = folder::identity(&folder.stat_self()?);
+        if here == folder::identity(&top) {
+            return sync_folders(root.place(layout::REPOSITORIES));
+        }
+        let parent = folder.open_parent()?;
+        if here == outside || folder::identity(&parent.stat_self()?) == here {
+            // It lies in the trash.
+            return sync_store(root);
+        }
+        folder = parent;
+    }
 }
 
 /// Makes everything in the store survive a power cut: for callers that do not know which names they
