@@ -95,6 +95,7 @@ macro_rules! suite {
                 a_cancelled_upload_can_only_be_read
                 an_upload_can_be_cancelled_twice
                 every_upload_is_listed_until_it_ends
+                uploads_are_listed_in_the_order_in_which_they_are_found
                 an_upload_can_be_renamed
                 the_youngest_upload_of_a_name_is_found
                 uploads_lie_in_every_area_and_in_staging_folders;

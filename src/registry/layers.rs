@@ -80,7 +80,8 @@ pub trait LayerService: Send + Sync {
     /// writes it stands in the way. Errors: `UploadUnknown`.
     fn read_upload(&self, uuid: &UploadId) -> Result<Arc<dyn UploadReader>>;
 
-    /// Every upload in progress, whoever began it.
+    /// Every upload in progress, whoever began it; the youngest first. That is the order by which
+    /// `find_upload` goes, finer than `started_at`: of those with one name, it finds the first.
     fn uploads(&self) -> Result<Vec<UploadStat>>;
 
     /// What is known of an upload, without taking it up. Errors: `UploadUnknown`.

@@ -176,8 +176,8 @@ impl UploadIndex {
 
     /// The youngest upload called `name`.
     fn named(&self, name: &UploadName) -> Option<UploadId> {
-        let begun_at = |id: &&UploadId| self.uploads.get(id).map(|upload| upload.known.begun_at);
-        self.names.get(name)?.iter().max_by_key(begun_at).copied()
+        let youth = |id: &&UploadId| self.uploads.get(id).map(|upload| upload.known.youth(**id));
+        self.names.get(name)?.iter().max_by_key(youth).copied()
     }
 
     fn insert(&mut self, id: UploadId, indexed: Indexed) {

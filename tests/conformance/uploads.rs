@@ -273,6 +273,20 @@ pub(crate) fn every_upload_is_listed_until_it_ends(registry: &dyn Registry) {
     assert!(alpine.layers().uploads().unwrap().contains(&stat));
 }
 
+pub(crate) fn uploads_are_listed_in_the_order_in_which_they_are_found(registry: &dyn Registry) {
+    let alpine = alpine(registry);
+    let mut begun = Vec::new();
+    for number in 0..10 {
+        begin(alpine.layers(), b"content").rename(&upload_name(&format!("{number}"))).unwrap();
+        begun.push(begin(alpine.layers(), b"content").uuid());
+    }
+    let listed = alpine.layers().uploads().unwrap();
+    let named: Vec<_> =
+        listed.iter().filter(|upload| upload.name == Some(upload_name("new"))).collect();
+    assert!(named.iter().map(|upload| &upload.uuid).eq(begun.iter().rev()));
+    assert_eq!(alpine.layers().find_upload(&upload_name("new")).unwrap(), Some(named[0].uuid));
+}
+
 pub(crate) fn an_upload_can_be_renamed(registry: &dyn Registry) {
     let alpine = alpine(registry);
     let upload = begin(alpine.layers(), b"content");

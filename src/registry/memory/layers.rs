@@ -89,9 +89,10 @@ impl LayerService for MemoryRepository {
 
     fn uploads(&self) -> Result<Vec<UploadStat>> {
         let found = self.look(|folder| {
-            Some(folder.uploads.iter().map(|(uuid, upload)| upload.stat(*uuid)).collect())
+            let uploads = folder.uploads.after(0);
+            Some(uploads.map(|(_, uuid, upload)| upload.stat(*uuid)).collect::<Vec<_>>())
         });
-        Ok(found.unwrap_or_default())
+        Ok(found.unwrap_or_default().into_iter().rev().collect())
     }
 
     fn stat_upload(&self, uuid: &UploadId) -> Result<UploadStat> {
