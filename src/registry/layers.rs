@@ -1,10 +1,10 @@
 //! The interface to layers and uploads: content named by its digest, and content on its way there.
 
 use crate::model::{
-    Attributes, AttributesChange, Digest, RepositoryName, Result, UploadId, UploadName,
+    Area, Attributes, AttributesChange, Digest, RepositoryName, Result, UploadId, UploadName,
 };
 use crate::registry::Cursor;
-use std::{any::Any, os::fd::BorrowedFd, sync::Arc, time::SystemTime};
+use std::{any::Any, ffi::OsStr, os::fd::BorrowedFd, sync::Arc, time::SystemTime};
 
 /// What `stat` tells of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +89,9 @@ pub trait LayerService: Send + Sync {
 
     /// The upload that is found under `name`: the youngest when there are several.
     fn find_upload(&self, name: &UploadName) -> Result<Option<UploadId>>;
+
+    /// Whether an upload lies in the staging folder `folder` of `area`.
+    fn has_upload_folder(&self, area: Area, folder: &OsStr) -> Result<bool>;
 }
 
 /// Content that never changes.

@@ -329,3 +329,25 @@ pub(crate) fn uploads_lie_in_every_area_and_in_staging_folders(registry: &dyn Re
         assert_eq!(upload.stat().unwrap().name.as_ref(), Some(name));
     }
 }
+
+pub(crate) fn a_staging_folder_is_there_as_long_as_an_upload_lies_in_it(registry: &dyn Registry) {
+    let alpine = alpine(registry);
+    let layers = alpine.layers();
+    let (staging, other) = (OsStr::new(".~tmp~"), OsStr::new(".other"));
+    let has = |area, folder| layers.has_upload_folder(area, folder).unwrap();
+    assert!(!has(Area::Layers, staging), "there is not even a repository");
+    let [first, second] = ["first", "second"].map(|file| {
+        let name = UploadName::in_folder(Area::Layers, staging, OsStr::new(file)).unwrap();
+        layers.upload(&name, &as_it_is()).unwrap()
+    });
+    assert!(has(Area::Layers, staging));
+    assert!(!has(Area::Manifests, staging) && !has(Area::Layers, other));
+    first.cancel().unwrap();
+    assert!(has(Area::Layers, staging));
+    let name = UploadName::in_folder(Area::Manifests, other, OsStr::new("it")).unwrap();
+    second.rename(&name).unwrap();
+    assert!(!has(Area::Layers, staging));
+    assert!(has(Area::Manifests, other));
+    second.rename(&upload_name("it")).unwrap();
+    assert!(!has(Area::Manifests, other));
+}
