@@ -95,9 +95,11 @@ macro_rules! suite {
                 a_cancelled_upload_can_only_be_read
                 an_upload_can_be_cancelled_twice
                 every_upload_is_listed_until_it_ends
+                uploads_are_listed_in_the_order_in_which_they_are_found
                 an_upload_can_be_renamed
                 the_youngest_upload_of_a_name_is_found
-                uploads_lie_in_every_area_and_in_staging_folders;
+                uploads_lie_in_every_area_and_in_staging_folders
+                a_staging_folder_is_there_as_long_as_an_upload_lies_in_it;
             manifests:
                 a_manifest_that_was_never_put_is_unknown
                 a_manifest_put_by_tag_is_found_by_tag_and_digest

@@ -4,14 +4,14 @@
 use super::remembered::Remembered;
 use super::upload::CachedUpload;
 use crate::model::{
-    Attributes, AttributesChange, Digest, Manifest, Reference, RepositoryName, Result, Tag,
+    Area, Attributes, AttributesChange, Digest, Manifest, Reference, RepositoryName, Result, Tag,
     UploadId, UploadName,
 };
 use crate::registry::{
     AttributeService, Cursor, Layer, LayerService, LayerStat, LayerUpload, ManifestService,
     ManifestStat, PutAs, Repository, Retag, Subject, UploadReader, UploadStat,
 };
-use std::sync::Arc;
+use std::{ffi::OsStr, sync::Arc};
 
 pub(super) struct CachedRepository {
     pub(super) inner: Arc<dyn Repository>,
@@ -141,6 +141,10 @@ impl LayerService for CachedRepository {
 
     fn find_upload(&self, name: &UploadName) -> Result<Option<UploadId>> {
         self.inner.layers().find_upload(name)
+    }
+
+    fn has_upload_folder(&self, area: Area, folder: &OsStr) -> Result<bool> {
+        self.inner.layers().has_upload_folder(area, folder)
     }
 }
 

@@ -112,6 +112,10 @@ fn explain_error(error: &Error) -> Explanation {
         Error::Unsupported(_) => {
             refused(libc::EPERM, "see the table in README, what each call means")
         }
+        Error::StoreSplit { .. } => refused(
+            libc::EPROTO,
+            "unmount what is mounted inside the store: keep it all on one disk",
+        ),
         Error::StoreVersion { .. } => refused(libc::EPROTO, "use a newer regfs"),
         Error::Io { source, .. } => {
             let number = source.raw_os_error().unwrap_or(libc::EIO);

@@ -137,6 +137,16 @@ pub enum Error {
         known: u32,
     },
 
+    /// Parts of the store lie on different file systems, between which nothing can be renamed.
+    #[error("{one} and {other} are not on one file system, and a store cannot be divided: files \
+        come to be there by renaming them", one = .one.display(), other = .other.display())]
+    StoreSplit {
+        /// A file or folder on the one.
+        one: PathBuf,
+        /// A file or folder on the other.
+        other: PathBuf,
+    },
+
     /// The system refused, with its own reason.
     #[error("could not {doing} {}: {source}", .path.display())]
     Io {

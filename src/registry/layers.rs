@@ -1,10 +1,10 @@
 //! The interface to layers and uploads: content named by its digest, and content on its way there.
 
 use crate::model::{
-    Attributes, AttributesChange, Digest, RepositoryName, Result, UploadId, UploadName,
+    Area, Attributes, AttributesChange, Digest, RepositoryName, Result, UploadId, UploadName,
 };
 use crate::registry::Cursor;
-use std::{any::Any, os::fd::BorrowedFd, sync::Arc, time::SystemTime};
+use std::{any::Any, ffi::OsStr, os::fd::BorrowedFd, sync::Arc, time::SystemTime};
 
 /// What `stat` tells of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +80,8 @@ pub trait LayerService: Send + Sync {
     /// writes it stands in the way. Errors: `UploadUnknown`.
     fn read_upload(&self, uuid: &UploadId) -> Result<Arc<dyn UploadReader>>;
 
-    /// Every upload in progress, whoever began it.
+    /// Every upload in progress, whoever began it; the youngest first. That is the order by which
+    /// `find_upload` goes, finer than `started_at`: of those with one name, it finds the first.
     fn uploads(&self) -> Result<Vec<UploadStat>>;
 
     /// What is known of an upload, without taking it up. Errors: `UploadUnknown`.
@@ -88,6 +89,9 @@ pub trait LayerService: Send + Sync {
 
     /// The upload that is found under `name`: the youngest when there are several.
     fn find_upload(&self, name: &UploadName) -> Result<Option<UploadId>>;
+
+    /// Whether an upload lies in the staging folder `folder` of `area`.
+    fn has_upload_folder(&self, area: Area, folder: &OsStr) -> Result<bool>;
 }
 
 /// Content that never changes.

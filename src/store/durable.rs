@@ -9,7 +9,7 @@
 
 use crate::model::{Error, Result};
 use crate::store::{
-    folder::{Folder, Place},
+    folder::{self, Folder, Place},
     layout,
 };
 use rustix::{
@@ -33,13 +33,21 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// Opens both folders of the store, which exist.
+    /// Opens both folders of the store, which exist. Errors: `StoreSplit`.
     pub(super) fn open(root: &Folder) -> Result<Self> {
         let open = |at: &str| {
             let missing = || Error::io("open", root.path_of(at))(Errno::NOENT);
             root.open_folder(at)?.ok_or_else(missing)
         };
-        Ok(Self { tmp: open(layout::TMP)?, trash: open(layout::TRASH)? })
+        let scratch = Self { tmp: open(layout::TMP)?, trash: open(layout::TRASH)? };
+        let device = scratch.tmp.stat_self()?.st_dev;
+        for at in [layout::TRASH, layout::NOTES, layout::BLOBS, layout::REPOSITORIES] {
+            if open(at)?.stat_self()?.st_dev != device {
+                let (one, other) = (root.path_of(layout::TMP), root.path_of(at));
+                return Err(Error::StoreSplit { one, other });
+            }
+        }
+        Ok(scratch)
     }
 
     /// What is being made; `sweep` looks for leftovers here.
@@ -73,7 +81,7 @@ impl Scratch {
         match rename(from, self.trash.place(&name), RenameFlags::NOREPLACE) {
             Ok(()) => Ok(Some(Removed { trash: &self.trash, name })),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
-            Err(errno) => Err(Error::io("remove", from.path())(errno)),
+            Err(errno) => Err(refused("remove", from, self.trash.place(&name))(errno)),
         }
     }
 }
@@ -140,8 +148,8 @@ impl DraftFolder<'_> {
 
     /// Puts the folder at `to`, where nothing lies.
     pub(super) fn publish(mut self, to: Place<'_>) -> Result<()> {
-        rename(self.tmp.place(&self.name), to, RenameFlags::NOREPLACE)
-            .map_err(Error::io("create", to.path()))?;
+        let from = self.tmp.place(&self.name);
+        rename(from, to, RenameFlags::NOREPLACE).map_err(refused("create", to, from))?;
         self.published = true;
         Ok(())
     }
@@ -197,7 +205,7 @@ pub(super) fn move_over(from: Place<'_>, to: Place<'_>) -> Result<()> {
             Ok(()) => return Ok(()),
             // Somebody may have removed the folders again: they were empty.
             Err(Errno::NOENT) if renames < RENAMES_MAX && from.folder.stat(from.at)?.is_some() => {}
-            Err(errno) => return Err(Error::io("write", to.path())(errno)),
+            Err(errno) => return Err(refused("write", to, from)(errno)),
         }
     }
 }
@@ -207,7 +215,7 @@ pub(super) fn move_new(from: Place<'_>, to: Place<'_>) -> Result<bool> {
     match rename(from, to, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(true),
         Err(Errno::EXIST) => Ok(false),
-        Err(errno) => Err(Error::io("rename", from.path())(errno)),
+        Err(errno) => Err(refused("rename", from, to)(errno)),
     }
 }
 
@@ -216,13 +224,24 @@ pub(super) fn exchange(one: Place<'_>, other: Place<'_>) -> Result<bool> {
     match rename(one, other, RenameFlags::EXCHANGE) {
         Ok(()) => Ok(true),
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
-        Err(errno) => Err(Error::io("rename", one.path())(errno)),
+        Err(errno) => Err(refused("rename", one, other)(errno)),
     }
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
 fn rename(from: Place<'_>, to: Place<'_>, flags: RenameFlags) -> Result<(), Errno> {
     fs::renameat_with(from.folder, from.at, to.folder, to.at, flags)
+}
+
+/// What a refused rename means, that was to do something with `what`. Between file systems nothing
+/// can be renamed: that says nothing about what the caller asked for, but about the store.
+fn refused<'a>(
+    doing: &'static str, what: Place<'a>, other: Place<'a>,
+) -> impl FnOnce(Errno) -> Error + 'a {
+    move |errno| match errno {
+        Errno::XDEV => Error::StoreSplit { one: what.path(), other: other.path() },
+        errno => Error::io(doing, what.path())(errno),
+    }
 }
 
 /// Makes the bytes and the length of a file survive a power cut. `path` is for the message.
@@ -244,6 +263,29 @@ pub(super) fn sync_folders(place: Place<'_>) -> Result<()> {
         sync_folder(place.folder.place(at))?;
     }
     Ok(())
+}
+
+/// Makes the names survive a power cut by which a repository's open folder is found now, wherever it
+/// was when it was opened.
+pub(super) fn sync_way_up(repository: &Folder, root: &Folder) -> Result<()> {
+    let path = || root.path_of(layout::REPOSITORIES);
+    let top =
+        root.stat(layout::REPOSITORIES)?.ok_or_else(|| Error::io("stat", path())(Errno::NOENT))?;
+    let outside = folder::identity(&root.stat_self()?);
+    let mut folder = repository.clone();
+    loop {
+        fs::fsync(&folder).map_err(Error::io("sync", folder.path_of("")))?;
+        let here = folder::identity(&folder.stat_self()?);
+        if here == folder::identity(&top) {
+            return sync_folders(root.place(layout::REPOSITORIES));
+        }
+        let parent = folder.open_parent()?;
+        if here == outside || folder::identity(&parent.stat_self()?) == here {
+            // It lies in the trash.
+            return sync_store(root);
+        }
+        folder = parent;
+    }
 }
 
 /// Makes everything in the store survive a power cut: for callers that do not know which names they

@@ -14,7 +14,7 @@ use rustix::{
 use std::{
     fs::File,
     io::Read as _,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -76,6 +76,19 @@ impl Folder {
         let descriptor = self.open_without_atime(Path::new("."), FOLDER)?;
         let path = || Arc::clone(&self.path);
         Ok(descriptor.map(|descriptor| Self { descriptor: Arc::new(descriptor), path: path() }))
+    }
+
+    /// Opens the folder in which this one lies now, wherever that is.
+    pub(super) fn open_parent(&self) -> Result<Self> {
+        let descriptor = fs::openat(&self.descriptor, "..", FOLDER, Mode::empty())
+            .map_err(Error::io("open", self.path_of("..")))?;
+        Ok(Self { descriptor: Arc::new(descriptor), path: self.path_of("..").into() })
+    }
+
+    /// Where this folder lies now; `None` where the system does not tell.
+    pub(super) fn path_now(&self) -> Option<PathBuf> {
+        let link = format!("/proc/self/fd/{}", self.descriptor.as_raw_fd());
+        std::fs::read_link(link).ok()
     }
 
     /// Opens what lies below this folder; `access` is `RDONLY` or `RDWR`.

@@ -102,7 +102,8 @@ struct Store {
 }
 
 impl LocalRegistry {
-    /// Opens the store in the folder `root`, and makes it if it is new. Errors: `StoreVersion`.
+    /// Opens the store in the folder `root`, and makes it if it is new. Errors: `StoreVersion`,
+    /// `StoreSplit`.
     pub fn open(root: &Path, options: &StoreOptions) -> Result<Self> {
         if !options.read_only {
             std::fs::create_dir_all(root).map_err(Error::io("make", root))?;

@@ -1,7 +1,8 @@
 //! A repository: what it links of the content that all share.
 
 use crate::model::{
-    Algorithm, AttributesChange, Digest, Error, RepositoryName, Result, Tag, UploadId, UploadName,
+    Algorithm, Area, AttributesChange, Digest, Error, RepositoryName, Result, Tag, UploadId,
+    UploadName,
 };
 use crate::registry::{
     AttributeService, Cursor, Layer, LayerService, LayerStat, LayerUpload, ManifestService,
@@ -20,6 +21,7 @@ use crate::store::{
 };
 use rustix::fs::OFlags;
 use std::{
+    ffi::OsStr,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -245,6 +247,15 @@ impl LayerService for LocalRepository {
         match self.store.open_repository(&self.name)? {
             Some(repository) => self.store.find_upload(&repository, name),
             None => Ok(None),
+        }
+    }
+
+    fn has_upload_folder(&self, area: Area, folder: &OsStr) -> Result<bool> {
+        match self.store.open_repository(&self.name)? {
+            Some(repository) => {
+                self.store.upload_indexes.has_folder(&self.store, &repository, area, folder)
+            }
+            None => Ok(false),
         }
     }
 }

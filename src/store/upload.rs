@@ -35,7 +35,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -47,8 +47,6 @@ pub(super) struct LocalUpload {
 /// What the upload and the threads that follow it share.
 pub(super) struct Shared {
     pub(super) store: Arc<Store>,
-    /// Where the repository lay when the upload was opened.
-    home: PathBuf,
     pub(super) repository: Folder,
     /// The repository's folder as the indexes know it.
     pub(super) key: Key,
@@ -63,8 +61,11 @@ pub(super) struct Shared {
     pub(super) work: Mutex<Work>,
     /// Finished or cancelled, for those who do not take `work`.
     ended: AtomicBool,
-    /// The names on the way to the data are known to survive a power cut.
-    names_synced: AtomicBool,
+    /// How often the upload got another name.
+    renames: AtomicU64,
+    /// The names on the way to the data that are known to survive a power cut: how often the upload
+    /// had been renamed, and where its repository lay. Held to read or change the value only.
+    names_synced: Mutex<Option<(u64, PathBuf)>>,
     /// Waits for a follower already.
     pub(super) queued: AtomicBool,
 }
@@ -128,7 +129,6 @@ impl LocalUpload {
         let key = folder::identity(&repository.stat_self()?);
         let shared = Arc::new(Shared {
             store: Arc::clone(&home.store),
-            home: layout::repository(&home.name),
             repository,
             key,
             id,
@@ -137,10 +137,19 @@ impl LocalUpload {
             renaming: Mutex::new(()),
             work: Mutex::new(Work { life: Life::Open, progress, holds: Vec::new() }),
             ended: AtomicBool::new(false),
-            names_synced: AtomicBool::new(false),
+            renames: AtomicU64::new(0),
+            names_synced: Mutex::new(None),
             queued: AtomicBool::new(false),
         });
         Ok(Self { shared })
+    }
+}
+
+#[cfg(test)]
+impl LocalUpload {
+    /// Whether a sync would find nothing to do about names.
+    pub(super) fn has_synced_names(&self) -> bool {
+        *self.shared.names_synced.lock() == self.shared.names()
     }
 }
 
@@ -175,6 +184,11 @@ impl Shared {
     fn open_work(&self) -> Result<MutexGuard<'_, Work>> {
         let work = self.work.lock();
         if let Life::Open = work.life { Ok(work) } else { Err(self.unknown()) }
+    }
+
+    /// The names on the way to the data; `None` where the system does not tell.
+    fn names(&self) -> Option<(u64, PathBuf)> {
+        Some((self.renames.load(Ordering::Acquire), self.repository.path_now()?))
     }
 
     pub(super) fn length(&self) -> Result<u64> {
@@ -269,6 +283,7 @@ impl LayerUpload for LocalUpload {
             return Err(shared.unknown());
         }
         draft.publish(shared.repository.place(&at))?;
+        shared.renames.fetch_add(1, Ordering::AcqRel);
         let known = {
             let mut known = shared.known.lock();
             known.name = Some(name.clone());
@@ -286,7 +301,9 @@ impl LayerUpload for LocalUpload {
         let shared = &self.shared;
         shared.check()?;
         durable::sync_content(&shared.data, || shared.path(layout::DATA))?;
-        if shared.names_synced.load(Ordering::Acquire) {
+        // As they are before: what is renamed meanwhile is for the next time.
+        let names = shared.names();
+        if names.is_some() && *shared.names_synced.lock() == names {
             return Ok(());
         }
         for file in [layout::STARTED_AT, layout::NAME] {
@@ -296,8 +313,8 @@ impl LayerUpload for LocalUpload {
             }
         }
         durable::sync_folders(shared.repository.place(&layout::upload(shared.id)))?;
-        durable::sync_folders(shared.store.root.place(&shared.home))?;
-        shared.names_synced.store(true, Ordering::Release);
+        durable::sync_way_up(&shared.repository, &shared.store.root)?;
+        *shared.names_synced.lock() = names;
         Ok(())
     }
 

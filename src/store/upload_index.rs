@@ -4,7 +4,7 @@
 //! Disk is the truth. What this process does is noted at once; what others do is seen at the next
 //! look, at most [`LOOK_AGE_MAX`] later; and an upload that is found is looked at before it is told.
 
-use crate::model::{Result, UploadId, UploadName};
+use crate::model::{Area, Result, UploadId, UploadName};
 use crate::store::{
     Store,
     attributes::attributes,
@@ -16,7 +16,8 @@ use crate::store::{
 use lru::LruCache;
 use parking_lot::Mutex;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
+    ffi::{OsStr, OsString},
     num::NonZeroUsize,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -46,6 +47,8 @@ struct UploadIndex {
     looked_at: Option<Instant>,
     uploads: HashMap<UploadId, Indexed>,
     names: HashMap<UploadName, Vec<UploadId>>,
+    /// What lies in each staging folder.
+    folders: HashMap<(Area, OsString), HashSet<UploadId>>,
 }
 
 /// An upload as it was when its folder last changed at `changed_at`.
@@ -78,6 +81,27 @@ impl UploadIndexes {
         }
         index.limit();
         Ok(found)
+    }
+
+    /// Whether an upload lies in the staging folder `staging` of `area`, in the repository in
+    /// `folder`.
+    pub(super) fn has_folder(
+        &self, store: &Store, folder: &Folder, area: Area, staging: &OsStr,
+    ) -> Result<bool> {
+        let index = self.index(folder)?;
+        let mut index = index.lock();
+        index.look(store, folder)?;
+        let key = (area, staging.to_owned());
+        let one = |index: &UploadIndex| index.folders.get(&key)?.iter().next().copied();
+        let mut found = one(&index);
+        while let Some(id) = found {
+            if index.check(folder, id)? {
+                break;
+            }
+            found = one(&index);
+        }
+        index.limit();
+        Ok(found.is_some())
     }
 
     /// Every upload in the repository in `folder`, as it is now.
@@ -127,6 +151,7 @@ impl UploadIndex {
         let now = Instant::now();
         let mut before = std::mem::take(&mut self.uploads);
         self.names.clear();
+        self.folders.clear();
         self.looked_at = None;
         let Some(uploads) = folder.open_folder(layout::UPLOADS)? else { return Ok(()) };
         let mut directory = Directory::of(&uploads)?;
@@ -176,26 +201,37 @@ impl UploadIndex {
 
     /// The youngest upload called `name`.
     fn named(&self, name: &UploadName) -> Option<UploadId> {
-        let begun_at = |id: &&UploadId| self.uploads.get(id).map(|upload| upload.known.begun_at);
-        self.names.get(name)?.iter().max_by_key(begun_at).copied()
+        let youth = |id: &&UploadId| self.uploads.get(id).map(|upload| upload.known.youth(**id));
+        self.names.get(name)?.iter().max_by_key(youth).copied()
     }
 
     fn insert(&mut self, id: UploadId, indexed: Indexed) {
         self.remove(id);
         if let Some(name) = &indexed.known.name {
             self.names.entry(name.clone()).or_default().push(id);
+            if let Some(folder) = folder_of(name) {
+                self.folders.entry(folder).or_default().insert(id);
+            }
         }
         self.uploads.insert(id, indexed);
     }
 
     fn remove(&mut self, id: UploadId) {
-        let Some(indexed) = self.uploads.remove(&id) else { return };
-        if let Some(name) = &indexed.known.name
-            && let Some(ids) = self.names.get_mut(name)
-        {
+        let Some(name) = self.uploads.remove(&id).and_then(|indexed| indexed.known.name) else {
+            return;
+        };
+        if let Some(ids) = self.names.get_mut(&name) {
             ids.retain(|other| *other != id);
             if ids.is_empty() {
-                self.names.remove(name);
+                self.names.remove(&name);
+            }
+        }
+        if let Some(folder) = folder_of(&name)
+            && let Some(ids) = self.folders.get_mut(&folder)
+        {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.folders.remove(&folder);
             }
         }
     }
@@ -206,4 +242,9 @@ impl UploadIndex {
             *self = Self::default();
         }
     }
+}
+
+/// The staging folder in which an upload of that name lies.
+fn folder_of(name: &UploadName) -> Option<(Area, OsString)> {
+    name.folder().map(|folder| (name.area(), folder.to_owned()))
 }

@@ -17,6 +17,7 @@ use rustix::{
     io::Errno,
 };
 use std::{
+    cmp::Reverse,
     fs::File,
     io::Write as _,
     os::unix::ffi::OsStrExt as _,
@@ -40,6 +41,11 @@ pub(super) struct Known {
 }
 
 impl Known {
+    /// Which of two is younger: the greater one. No two are equal.
+    pub(super) fn youth(&self, id: UploadId) -> (SystemTime, UploadId) {
+        (self.begun_at, id)
+    }
+
     /// Whether it is hidden from people: a layer or manifest that is being written under its own
     /// name is an upload only until that file is closed. Dot files are there to be renamed later.
     pub(super) fn ends_with_its_writer(&self) -> bool {
@@ -183,10 +189,12 @@ impl Store {
         }
     }
 
-    /// Every upload of the repository in `folder`.
+    /// Every upload of the repository in `folder`, the youngest first.
     pub(super) fn scan_uploads(&self, folder: &Folder) -> Result<Vec<UploadStat>> {
         let mut uploads = Vec::new();
-        for (id, known) in self.upload_indexes.all(self, folder)? {
+        let mut found = self.upload_indexes.all(self, folder)?;
+        found.sort_by_key(|(id, known)| Reverse(known.youth(*id)));
+        for (id, known) in found {
             uploads.extend(stat_known(folder, id, known)?);
         }
         Ok(uploads)

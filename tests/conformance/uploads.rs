@@ -273,6 +273,20 @@ pub(crate) fn every_upload_is_listed_until_it_ends(registry: &dyn Registry) {
     assert!(alpine.layers().uploads().unwrap().contains(&stat));
 }
 
+pub(crate) fn uploads_are_listed_in_the_order_in_which_they_are_found(registry: &dyn Registry) {
+    let alpine = alpine(registry);
+    let mut begun = Vec::new();
+    for number in 0..10 {
+        begin(alpine.layers(), b"content").rename(&upload_name(&format!("{number}"))).unwrap();
+        begun.push(begin(alpine.layers(), b"content").uuid());
+    }
+    let listed = alpine.layers().uploads().unwrap();
+    let named: Vec<_> =
+        listed.iter().filter(|upload| upload.name == Some(upload_name("new"))).collect();
+    assert!(named.iter().map(|upload| &upload.uuid).eq(begun.iter().rev()));
+    assert_eq!(alpine.layers().find_upload(&upload_name("new")).unwrap(), Some(named[0].uuid));
+}
+
 pub(crate) fn an_upload_can_be_renamed(registry: &dyn Registry) {
     let alpine = alpine(registry);
     let upload = begin(alpine.layers(), b"content");
@@ -314,4 +328,26 @@ pub(crate) fn uploads_lie_in_every_area_and_in_staging_folders(registry: &dyn Re
         assert_eq!(alpine.layers().find_upload(name).unwrap(), Some(upload.uuid()));
         assert_eq!(upload.stat().unwrap().name.as_ref(), Some(name));
     }
+}
+
+pub(crate) fn a_staging_folder_is_there_as_long_as_an_upload_lies_in_it(registry: &dyn Registry) {
+    let alpine = alpine(registry);
+    let layers = alpine.layers();
+    let (staging, other) = (OsStr::new(".~tmp~"), OsStr::new(".other"));
+    let has = |area, folder| layers.has_upload_folder(area, folder).unwrap();
+    assert!(!has(Area::Layers, staging), "there is not even a repository");
+    let [first, second] = ["first", "second"].map(|file| {
+        let name = UploadName::in_folder(Area::Layers, staging, OsStr::new(file)).unwrap();
+        layers.upload(&name, &as_it_is()).unwrap()
+    });
+    assert!(has(Area::Layers, staging));
+    assert!(!has(Area::Manifests, staging) && !has(Area::Layers, other));
+    first.cancel().unwrap();
+    assert!(has(Area::Layers, staging));
+    let name = UploadName::in_folder(Area::Manifests, other, OsStr::new("it")).unwrap();
+    second.rename(&name).unwrap();
+    assert!(!has(Area::Layers, staging));
+    assert!(has(Area::Manifests, other));
+    second.rename(&upload_name("it")).unwrap();
+    assert!(!has(Area::Manifests, other));
 }

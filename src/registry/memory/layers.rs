@@ -3,11 +3,13 @@
 use super::MemoryRepository;
 use super::folder::{Folder, Link, Marks, Upload};
 use super::upload::{MemoryReader, MemoryUpload};
-use crate::model::{AttributesChange, Digest, Error, RepositoryName, Result, UploadId, UploadName};
+use crate::model::{
+    Area, AttributesChange, Digest, Error, RepositoryName, Result, UploadId, UploadName,
+};
 use crate::registry::{
     Cursor, Layer, LayerService, LayerStat, LayerUpload, UploadReader, UploadStat,
 };
-use std::sync::Arc;
+use std::{ffi::OsStr, sync::Arc};
 
 impl MemoryRepository {
     pub(super) fn layer_unknown(&self, digest: &Digest) -> Error {
@@ -89,9 +91,10 @@ impl LayerService for MemoryRepository {
 
     fn uploads(&self) -> Result<Vec<UploadStat>> {
         let found = self.look(|folder| {
-            Some(folder.uploads.iter().map(|(uuid, upload)| upload.stat(*uuid)).collect())
+            let uploads = folder.uploads.after(0);
+            Some(uploads.map(|(_, uuid, upload)| upload.stat(*uuid)).collect::<Vec<_>>())
         });
-        Ok(found.unwrap_or_default())
+        Ok(found.unwrap_or_default().into_iter().rev().collect())
     }
 
     fn stat_upload(&self, uuid: &UploadId) -> Result<UploadStat> {
@@ -104,5 +107,14 @@ impl LayerService for MemoryRepository {
             let named = folder.uploads.after(0).filter(|(_, _, upload)| upload.name == *name);
             named.last().map(|(_, uuid, _)| *uuid)
         }))
+    }
+
+    fn has_upload_folder(&self, area: Area, folder: &OsStr) -> Result<bool> {
+        Ok(self
+            .look(|found| {
+                let mut names = found.uploads.iter().map(|(_, upload)| &upload.name);
+                names.find(|name| name.area() == area && name.folder() == Some(folder)).map(drop)
+            })
+            .is_some())
     }
 }

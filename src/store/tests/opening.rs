@@ -79,3 +79,48 @@ fn what_was_made_long_ago_and_removed_just_now_is_not_swept() {
     sweep::sweep_scratch(store.scratch().unwrap(), Duration::from_millis(250)).unwrap();
     assert!(removed.put_back(store.root.place(&at)).unwrap());
 }
+
+/// A file system of its own over a folder, where the test may mount one.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn over(folder: PathBuf) -> Option<Self> {
+        let mut mount = std::process::Command::new("mount");
+        let mounted = mount.args(["-t", "tmpfs", "none"]).arg(&folder).output();
+        mounted.is_ok_and(|output| output.status.success()).then_some(Self(folder))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        std::process::Command::new("umount").arg("-l").arg(&self.0).status().unwrap();
+    }
+}
+
+#[test]
+fn a_store_on_two_file_systems_is_not_opened_to_write() {
+    let scene = scene();
+    let Some(_mounted) = Mounted::over(scene.path(layout::BLOBS)) else { return };
+    let open = |read_only| {
+        let options = StoreOptions { read_only, ..StoreOptions::default() };
+        LocalRegistry::open(scene.folder.path(), &options).map(drop)
+    };
+    let error = open(false).unwrap_err();
+    assert!(matches!(&error, Error::StoreSplit { other, .. } if other.ends_with("blobs/sha256")));
+    open(true).unwrap();
+}
+
+#[test]
+fn a_blob_folder_on_another_file_system_is_told_in_words() {
+    let scene = scene();
+    let digest = Digest::sha256(b"x");
+    let prefix = scene.v2(&format!("blobs/sha256/{}", &digest.hex()[..2]));
+    disk::create_dir(&prefix).unwrap();
+    let Some(_mounted) = Mounted::over(prefix) else { return };
+    let registry = scene.again();
+    let app = registry.repository(&"app".parse().unwrap());
+    let upload = app.layers().upload(&uploads_file("x"), &AttributesChange::default()).unwrap();
+    upload.write_at(b"x", 0).unwrap();
+    assert!(matches!(upload.finish(&digest).map(drop), Err(Error::StoreSplit { .. })));
+    assert_eq!(app.layers().uploads().unwrap().len(), 1, "the upload stays");
+}

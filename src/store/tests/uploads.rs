@@ -206,3 +206,32 @@ fn ten_thousand_uploads_in_one_folder_are_made_in_no_time() {
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     assert_eq!(app.layers().uploads().unwrap().len(), 2_000);
 }
+
+#[test]
+fn a_sync_after_a_rename_syncs_the_new_names() {
+    let scene = scene();
+    let (from, to) = ("old/name".parse().unwrap(), "new/place/name".parse().unwrap());
+    let home = LocalRepository { store: Arc::clone(&scene.registry.store), name: from };
+    let folder = home.store.open_repository_for_content(&home.name).unwrap();
+    let change = AttributesChange::default();
+    let begin = upload::LocalUpload::begin(&home, folder.clone(), &uploads_file("x"), &change);
+    let upload = begin.unwrap();
+    let sync = || {
+        assert!(!upload.has_synced_names());
+        upload.sync().unwrap();
+        assert!(upload.has_synced_names());
+    };
+    sync();
+    upload.rename(&uploads_file("y")).unwrap();
+    sync();
+    scene.registry.rename(&home.name, &to).unwrap();
+    sync();
+    // The way up is the one that leads there now.
+    let mut way = vec![folder];
+    for at in ["repositories/new/place", "repositories/new", "repositories"] {
+        way.push(way.last().unwrap().open_parent().unwrap());
+        let there = disk::metadata(scene.v2(at)).unwrap();
+        let found = folder::identity(&way.last().unwrap().stat_self().unwrap());
+        assert_eq!(found, (there.dev(), there.ino()));
+    }
+}
