@@ -74,10 +74,8 @@ fn area_files(
     let mut files = Vec::new();
     let mut folders: BTreeSet<OsString> = staging.iter().cloned().collect();
     let mut taken = BTreeSet::new();
-    let mut uploads = uploads(registry, name)?;
-    // Of several uploads with one name the youngest is found under it.
-    uploads.sort_by_key(|upload| std::cmp::Reverse(upload.started_at));
-    for upload in &uploads {
+    // The youngest come first, and of several with one name that is found under it.
+    for upload in &uploads(registry, name)? {
         let uuid = upload.uuid.to_string();
         match &upload.name {
             // Begun by another program.

@@ -71,9 +71,7 @@ impl RegistryFs {
         if self.staging.lock().contains(&key) {
             return Ok(true);
         }
-        let uploads = self.repository(repository).layers().uploads()?;
-        let names = uploads.iter().filter_map(|upload| upload.name.as_ref());
-        Ok(names.into_iter().any(|name| name.area() == area && name.folder() == Some(folder)))
+        Ok(self.repository(repository).layers().has_upload_folder(area, folder)?)
     }
 
     /// The kernel gives back `count` look-ups of `ino`. Says whether its number is gone.

@@ -17,6 +17,7 @@ mod layout;
 mod links;
 mod manifests;
 mod notes;
+mod opening;
 mod progress;
 mod repository;
 mod states;
@@ -35,12 +36,11 @@ use folder::{Folder, is_folder};
 use follower::Followers;
 use repository::LocalRepository;
 use rustix::{
-    fs::{self, FlockOperation, OFlags, StatVfs},
+    fs::{self, OFlags, StatVfs},
     io::Errno,
 };
 use std::{
     fs::File,
-    io::Write as _,
     path::Path,
     sync::{
         Arc,
@@ -50,10 +50,6 @@ use std::{
 use upload_index::UploadIndexes;
 use walk::Walk;
 
-/// The newest disk format known here.
-const VERSION: u32 = 1;
-/// More than any version file has.
-const VERSION_BYTES_MAX: u64 = 64;
 /// How often making a folder is tried when others remove folders above it.
 const MAKES_MAX: usize = 8;
 
@@ -110,16 +106,16 @@ impl LocalRegistry {
         }
         let root = Folder::top(root)?;
         // Before anything is made: what a newer program has written is left alone.
-        let version = check_version(&root)?;
+        let version = opening::check_version(&root)?;
         let scratch = if options.read_only {
             if !root.has_folder(layout::REGISTRY)? {
                 return Err(Error::io("open", root.path_of(layout::REGISTRY))(Errno::NOENT));
             }
             None
         } else {
-            Some(make(&root, version)?)
+            Some(opening::make(&root, version)?)
         };
-        let lock = lock(&root, options.read_only)?;
+        let lock = opening::lock(&root, options.read_only)?;
         if let Some(scratch) = &scratch {
             sweep::sweep_scratch(scratch, sweep::LEFTOVER_AGE_MIN)?;
             notes::sweep(&root)?;
@@ -144,43 +140,6 @@ impl LocalRegistry {
     fn local(&self, name: &RepositoryName) -> LocalRepository {
         LocalRepository { store: Arc::clone(&self.store), name: name.clone() }
     }
-}
-
-/// Reads the version file. `None` when there is none: docker-registry makes stores without.
-fn check_version(root: &Folder) -> Result<Option<u32>> {
-    let Some(text) = root.read(layout::VERSION, VERSION_BYTES_MAX)? else { return Ok(None) };
-    let text = String::from_utf8_lossy(&text);
-    match text.trim().parse() {
-        Ok(version) if version <= VERSION => Ok(Some(version)),
-        _ => Err(Error::StoreVersion { found: text.trim().to_owned(), known: VERSION }),
-    }
-}
-
-/// Makes what a store needs, as far as it is missing.
-fn make(root: &Folder, version: Option<u32>) -> Result<Scratch> {
-    for folder in [layout::BLOBS, layout::REPOSITORIES, layout::NOTES, layout::TMP, layout::TRASH] {
-        root.make_folders(folder)?;
-    }
-    let scratch = Scratch::open(root)?;
-    if version.is_none() {
-        let draft = scratch.draft()?;
-        write!(draft.file(), "{VERSION}").map_err(Error::io("write", draft.path()))?;
-        draft.sync()?;
-        draft.publish(root.place(layout::VERSION))?;
-    }
-    Ok(scratch)
-}
-
-/// Says for as long as the file is open that somebody has the store open.
-fn lock(root: &Folder, read_only: bool) -> Result<Option<File>> {
-    let file = match root.open_file(layout::LOCK, OFlags::RDONLY)? {
-        Some(file) => file,
-        None if read_only => return Ok(None),
-        None => root.open_or_create_file(layout::LOCK)?,
-    };
-    fs::flock(&file, FlockOperation::NonBlockingLockShared)
-        .map_err(Error::io("lock", root.path_of(layout::LOCK)))?;
-    Ok(Some(file))
 }
 
 impl Store {

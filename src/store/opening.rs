@@ -1,0 +1,48 @@
+//! What is done once, when a store is opened: its version is checked, what is missing is made, and a
+//! lock says that somebody has it open.
+
+use crate::model::{Error, Result};
+use crate::store::{durable::Scratch, folder::Folder, layout};
+use rustix::fs::{self, FlockOperation, OFlags};
+use std::{fs::File, io::Write as _};
+
+/// The newest disk format known here.
+const VERSION: u32 = 1;
+/// More than any version file has.
+const VERSION_BYTES_MAX: u64 = 64;
+/// Reads the version file. `None` when there is none: docker-registry makes stores without.
+pub(super) fn check_version(root: &Folder) -> Result<Option<u32>> {
+    let Some(text) = root.read(layout::VERSION, VERSION_BYTES_MAX)? else { return Ok(None) };
+    let text = String::from_utf8_lossy(&text);
+    match text.trim().parse() {
+        Ok(version) if version <= VERSION => Ok(Some(version)),
+        _ => Err(Error::StoreVersion { found: text.trim().to_owned(), known: VERSION }),
+    }
+}
+
+/// Makes what a store needs, as far as it is missing.
+pub(super) fn make(root: &Folder, version: Option<u32>) -> Result<Scratch> {
+    for folder in [layout::BLOBS, layout::REPOSITORIES, layout::NOTES, layout::TMP, layout::TRASH] {
+        root.make_folders(folder)?;
+    }
+    let scratch = Scratch::open(root)?;
+    if version.is_none() {
+        let draft = scratch.draft()?;
+        write!(draft.file(), "{VERSION}").map_err(Error::io("write", draft.path()))?;
+        draft.sync()?;
+        draft.publish(root.place(layout::VERSION))?;
+    }
+    Ok(scratch)
+}
+
+/// Says for as long as the file is open that somebody has the store open.
+pub(super) fn lock(root: &Folder, read_only: bool) -> Result<Option<File>> {
+    let file = match root.open_file(layout::LOCK, OFlags::RDONLY)? {
+        Some(file) => file,
+        None if read_only => return Ok(None),
+        None => root.open_or_create_file(layout::LOCK)?,
+    };
+    fs::flock(&file, FlockOperation::NonBlockingLockShared)
+        .map_err(Error::io("lock", root.path_of(layout::LOCK)))?;
+    Ok(Some(file))
+}
