@@ -16,6 +16,7 @@ use crate::store::{
     repository::{LocalRepository, tags},
 };
 use rustix::fs::Stat;
+use std::mem;
 
 /// How often a tag is followed that moves as fast as we read.
 const RESOLVES_MAX: usize = 8;
@@ -262,28 +263,39 @@ impl ManifestService for LocalRepository {
         &self, manifest: &Manifest, put_as: &PutAs, change: &AttributesChange,
     ) -> Result<Digest> {
         self.store.scratch()?;
-        let tag = check_put(self, manifest, put_as, self.store.reference_check)?;
         let digest = *manifest.digest();
-        let folder = self.store.open_repository_for_content(&self.name)?;
-        // 1. The content.
-        self.store.write_blob(&digest, manifest.bytes())?;
-        // 2. What gives it to this repository.
-        self.link_revision(&folder, &digest, tag.as_ref(), change)?;
-        // 3. The name that a person sees, last.
-        if let Some(tag) = tag {
-            let carried = self.store.carried(&folder, &layout::tag_link(&tag), change)?;
-            self.store.move_tag(&folder, &tag, &digest, &carried)?;
-        }
-        Ok(digest)
+        let check = || check_put(self, manifest, put_as, self.store.reference_check);
+        // Before a folder is made for it.
+        let tag = check()?;
+        let mut is_again = false;
+        let put = |folder: Folder| {
+            // The repository is another one by then.
+            if mem::replace(&mut is_again, true) {
+                check()?;
+            }
+            // 1. The content.
+            self.store.write_blob(&digest, manifest.bytes())?;
+            // 2. What gives it to this repository.
+            self.link_revision(&folder, &digest, tag.as_ref(), change)?;
+            // 3. The name that a person sees, last.
+            if let Some(tag) = &tag {
+                let carried = self.store.carried(&folder, &layout::tag_link(tag), change)?;
+                self.store.move_tag(&folder, tag, &digest, &carried)?;
+            }
+            Ok(digest)
+        };
+        self.store.in_repository(|| self.store.open_repository_for_content(&self.name), put)
     }
 
     fn tag(&self, digest: &Digest, tag: &Tag, change: &AttributesChange) -> Result<()> {
         self.store.scratch()?;
         let reference = Reference::Digest(*digest);
-        let folder = self.folder_with(&reference)?;
-        self.resolve(&folder, &reference)?;
-        let carried = self.store.carried(&folder, &layout::tag_link(tag), change)?;
-        self.store.move_tag(&folder, tag, digest, &carried)
+        let tag = |folder: Folder| {
+            self.resolve(&folder, &reference)?;
+            let carried = self.store.carried(&folder, &layout::tag_link(tag), change)?;
+            self.store.move_tag(&folder, tag, digest, &carried)
+        };
+        self.store.in_repository(|| self.folder_with(&reference), tag)
     }
 
     fn retag(&self, from: &Tag, to: &Tag, retag: Retag) -> Result<()> {

@@ -24,7 +24,16 @@ use std::{
     ffi::OsStr,
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
+    time::Duration,
 };
+
+/// How often something is made in a repository that others remove as fast as it is made.
+const MAKES_MAX: usize = 8;
+/// How often to look what becomes of a repository in the trash.
+const REMOVAL_LOOKS_MAX: u32 = 100;
+/// How long to wait between two such looks.
+const REMOVAL_PAUSE: Duration = Duration::from_millis(1);
 
 /// A repository by its name; nothing need be there.
 pub(super) struct LocalRepository {
@@ -123,6 +132,38 @@ impl Store {
         Ok(())
     }
 
+    /// Calls `make` to make something in the folder that `open` opens; once more when the repository
+    /// was removed meanwhile, with what was made: we come after whoever removed it.
+    pub(super) fn in_repository<T>(
+        &self, open: impl Fn() -> Result<Folder>, mut make: impl FnMut(Folder) -> Result<T>,
+    ) -> Result<T> {
+        let mut makes = 0;
+        loop {
+            let folder = open()?;
+            let made = make(folder.clone());
+            makes += 1;
+            if makes == MAKES_MAX || !self.is_removed(&folder)? {
+                return made;
+            }
+        }
+    }
+
+    /// Whether a repository's folder is removed. One in the trash may be put back, because what was
+    /// made in it is found: that is waited for.
+    fn is_removed(&self, folder: &Folder) -> Result<bool> {
+        let trash = folder::identity(&self.scratch()?.trash().stat_self()?);
+        for _ in 0..REMOVAL_LOOKS_MAX {
+            if folder.stat_self()?.st_nlink == 0 {
+                return Ok(true);
+            }
+            if folder::identity(&folder.open_parent()?.stat_self()?) != trash {
+                return Ok(false);
+            }
+            thread::sleep(REMOVAL_PAUSE);
+        }
+        Ok(true)
+    }
+
     /// Refuses a repository that has something a person would miss. Errors: `NotEmpty`.
     ///
     /// What leads nowhere does not count: nobody sees it, so nobody could remove it.
@@ -136,10 +177,11 @@ impl Store {
                 Ok(layout::parse_component(&entry.name).filter(|_| entry.is_folder))
             }),
         )])?;
+        // Uploads before layers: one that is finished just now is seen as the one or the other.
         let has_something = children.next()?.is_some()
+            || !self.scan_uploads(folder)?.is_empty()
             || self.layers(Some(folder))?.next()?.is_some()
-            || self.has_live_tag(folder)?
-            || !self.scan_uploads(folder)?.is_empty();
+            || self.has_live_tag(folder)?;
         if has_something { Err(Error::NotEmpty(name.clone())) } else { Ok(()) }
     }
 
@@ -195,8 +237,9 @@ impl LayerService for LocalRepository {
         self.store.scratch()?;
         let from = Self { store: Arc::clone(&self.store), name: from.clone() };
         let canonical = LayerService::stat(&from, digest)?.canonical;
-        let repository = self.store.open_repository_for_content(&self.name)?;
-        self.store.link_layer(&repository, digest, &canonical, change)
+        let open = || self.store.open_repository_for_content(&self.name);
+        let link = |folder| self.store.link_layer(&folder, digest, &canonical, change);
+        self.store.in_repository(open, link)
     }
 
     fn delete(&self, digest: &Digest) -> Result<()> {
@@ -209,8 +252,9 @@ impl LayerService for LocalRepository {
     }
 
     fn upload(&self, name: &UploadName, change: &AttributesChange) -> Result<Arc<dyn LayerUpload>> {
-        let repository = self.store.open_repository_for_content(&self.name)?;
-        Ok(Arc::new(LocalUpload::begin(self, repository, name, change)?))
+        let open = || self.store.open_repository_for_content(&self.name);
+        let begin = |folder| LocalUpload::begin(self, folder, name, change);
+        Ok(Arc::new(self.store.in_repository(open, begin)?))
     }
 
     fn resume(&self, id: &UploadId) -> Result<Arc<dyn LayerUpload>> {

@@ -55,3 +55,31 @@ fn no_put_is_lost_while_what_the_tag_named_is_deleted() {
         assert_eq!(names(&*app, "it"), Some(new));
     }
 }
+
+#[test]
+fn no_put_is_lost_while_its_repository_is_removed() {
+    let scene = scene();
+    let name: RepositoryName = "app".parse().unwrap();
+    let (app, change) = (scene.repository("app"), AttributesChange::default());
+    let manifest = Manifest::parse(br#"{"schemaVersion":2,"manifests":[]}"#).unwrap();
+    for round in 0..ROUNDS {
+        let put = || {
+            let put_as = PutAs::Tag(tag("it"));
+            app.manifests().put(&manifest, &put_as, &change).unwrap();
+        };
+        let remove = || {
+            thread::sleep(Duration::from_micros(round * 100));
+            scene.registry.remove(&name).ok();
+        };
+        at_once(0, put, remove);
+        assert_eq!(names(&*app, "it"), Some(*manifest.digest()));
+        app.manifests().delete(&named("it")).unwrap();
+        scene.registry.remove(&name).ok();
+        let content = round.to_le_bytes();
+        let push = || {
+            scene.layer("app", &content);
+        };
+        at_once(0, push, remove);
+        app.layers().delete(&Digest::sha256(&content)).unwrap();
+    }
+}
