@@ -76,10 +76,10 @@ fn area_files(
     let mut taken = BTreeSet::new();
     // The youngest come first, and of several with one name that is found under it.
     for upload in &uploads(registry, name)? {
-        let uuid = upload.uuid.to_string();
         match &upload.name {
             // Begun by another program.
             None if area == Area::Uploads => {
+                let uuid = upload.uuid.to_string();
                 files.push(upload_entry(OsStr::new(&uuid), name, upload));
             }
             Some(upload_name) if upload_name.area() == area => {

@@ -2,6 +2,7 @@
 //! system knows. Numbers are chosen in `errno.rs`.
 
 use crate::model::Error;
+use std::ffi::OsStr;
 
 /// The result of an operation on the mount.
 pub type Result<T, F = Fault> = std::result::Result<T, F>;
@@ -60,4 +61,16 @@ pub enum Fault {
     /// The program has an error; the panic is in the log.
     #[error("regfs has an error here: {0}")]
     Panic(String),
+}
+
+impl Fault {
+    /// Nothing can be called `name`, for this reason of the grammar `kind`.
+    pub(super) fn impossible(kind: &'static str, name: &OsStr, reason: &'static str) -> Self {
+        Error::name_invalid(kind, &name.to_string_lossy(), reason).into()
+    }
+
+    /// `name` was to be new, and is taken.
+    pub(super) fn exists(name: &OsStr) -> Self {
+        Error::Exists(name.to_string_lossy().into_owned()).into()
+    }
 }

@@ -48,12 +48,10 @@ impl RegistryFs {
                 kept.attributes().change(&Subject::Repository, &attributes)?;
                 self.entry(Node::Repository(repository))
             }
-            (Name::Node(node), _) if self.stat(&node).is_ok() => {
-                Err(Error::Exists(name.to_string_lossy().into_owned()).into())
-            }
+            (Name::Node(node), _) if self.stat(&node).is_ok() => Err(Fault::exists(name)),
             (Name::Upload, Node::Area(repository, area @ (Area::Layers | Area::Manifests))) => {
                 if self.find(&folder, name).is_ok() {
-                    return Err(Error::Exists(name.to_string_lossy().into_owned()).into());
+                    return Err(Fault::exists(name));
                 }
                 let key = (repository.clone(), *area, name.to_owned());
                 self.make_staging(key)?;
@@ -63,9 +61,7 @@ impl RegistryFs {
                 let reason = "there are no folders here, only files";
                 Err(Error::Unsupported(reason).into())
             }
-            (Name::Impossible { kind, reason }, _) => {
-                Err(Error::name_invalid(kind, &name.to_string_lossy(), reason).into())
-            }
+            (Name::Impossible { kind, reason }, _) => Err(Fault::impossible(kind, name, reason)),
         }
     }
 
@@ -85,13 +81,13 @@ impl RegistryFs {
                 if self.listing(&node, parent)?.has_more()? {
                     return Err(Fault::FolderNotEmpty);
                 }
-                return Ok(());
             }
             Node::StagingFolder(repository, area, file) => {
                 if self.listing(&node, parent)?.has_more()? {
                     return Err(Fault::FolderNotEmpty);
                 }
                 self.staging.lock().remove(&(repository.clone(), *area, file.clone()));
+                self.inodes.detach(&node);
             }
             Node::Control => return Err(Error::Unsupported("the control folder stays").into()),
             Node::Root
@@ -101,7 +97,6 @@ impl RegistryFs {
             | Node::Upload(..)
             | Node::ControlFile(_) => return Err(Fault::NotADirectory),
         }
-        self.inodes.detach(&node);
         Ok(())
     }
 

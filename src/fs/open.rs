@@ -96,7 +96,7 @@ impl RegistryFs {
         let (node, handle) = match folder.child(name) {
             Name::Upload => self.create_upload(&folder, name, &attributes)?,
             Name::Impossible { kind, reason } => {
-                return Err(Error::name_invalid(kind, &name.to_string_lossy(), reason).into());
+                return Err(Fault::impossible(kind, name, reason));
             }
             Name::Node(node) => match &node {
                 Node::Layer(repository, digest) => {

@@ -36,13 +36,13 @@ impl RegistryFs {
             Name::Node(node) => Some(node),
             Name::Upload => None,
             Name::Impossible { kind, reason } => {
-                return Err(Error::name_invalid(kind, &new_name.to_string_lossy(), reason).into());
+                return Err(Fault::impossible(kind, new_name, reason));
             }
         };
         if mode == RenameMode::KeepExisting {
             let existing = to.clone().map_or_else(|| self.find(&to_folder, new_name), Ok);
             if existing.is_ok_and(|node| self.stat(&node).is_ok()) {
-                return Err(Error::Exists(new_name.to_string_lossy().into_owned()).into());
+                return Err(Fault::exists(new_name));
             }
         }
         match (&from, to) {
@@ -220,11 +220,11 @@ impl RegistryFs {
                 return Err(Error::Unsupported("an upload has one name; copy it instead").into());
             }
             Name::Impossible { kind, reason } => {
-                return Err(Error::name_invalid(kind, &new_name.to_string_lossy(), reason).into());
+                return Err(Fault::impossible(kind, new_name, reason));
             }
         };
         if self.stat(&to).is_ok() {
-            return Err(Error::Exists(new_name.to_string_lossy().into_owned()).into());
+            return Err(Fault::exists(new_name));
         }
         match (&*node, &to) {
             (Node::Layer(from, digest), Node::Layer(to, new)) if digest == new => {

@@ -26,19 +26,13 @@ impl RegistryFs {
     ) -> Result<()> {
         match handle {
             Handle::Layer(_, layer) => {
-                buffer.resize(length, 0);
-                let count = layer.read_at(buffer, offset)?;
-                buffer.truncate(count);
+                fill(buffer, length, |buffer| layer.read_at(buffer, offset))?;
             }
             Handle::Upload(upload) => {
-                buffer.resize(length, 0);
-                let count = upload.read_at(buffer, offset)?;
-                buffer.truncate(count);
+                fill(buffer, length, |buffer| upload.read_at(buffer, offset))?;
             }
             Handle::UploadReader(reader) => {
-                buffer.resize(length, 0);
-                let count = reader.read_at(buffer, offset)?;
-                buffer.truncate(count);
+                fill(buffer, length, |buffer| reader.read_at(buffer, offset))?;
             }
             Handle::Pinned(bytes) => {
                 let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
@@ -129,4 +123,14 @@ impl RegistryFs {
             mounted => mounted,
         }
     }
+}
+
+/// Makes `buffer` what `read` puts into it, at most `length` bytes.
+fn fill(
+    buffer: &mut Vec<u8>, length: usize, read: impl FnOnce(&mut [u8]) -> Result<usize, Error>,
+) -> Result<(), Error> {
+    buffer.resize(length, 0);
+    let count = read(buffer)?;
+    buffer.truncate(count);
+    Ok(())
 }

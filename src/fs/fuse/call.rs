@@ -21,8 +21,7 @@ use std::{
 
 /// One request under way: what it is, who asks, and about what.
 pub(super) struct Call {
-    pub(super) fs: Arc<RegistryFs>,
-    _busy: Busy,
+    busy: Busy,
     operation: Operation,
     pub(super) caller: Caller,
     pub(super) ino: Ino,
@@ -35,17 +34,22 @@ impl Call {
     ) -> Self {
         let caller = Caller { uid: request.uid(), gid: request.gid(), pid: request.pid() };
         let (ino, name) = (Ino(ino.0), name.to_owned());
-        Self { fs: Arc::clone(fs), _busy: Busy::new(fs), operation, caller, ino, name }
+        Self { busy: Busy::new(fs), operation, caller, ino, name }
+    }
+
+    /// The file system that is asked.
+    pub(super) fn fs(&self) -> &RegistryFs {
+        self.busy.fs()
     }
 
     /// Does it, with panics caught, and chooses the number of an error.
     pub(super) fn run<T>(&self, act: impl FnOnce(&Self) -> Result<T>) -> Result<T, Errno> {
-        self.fs.began(self.operation);
+        self.fs().began(self.operation);
         let outcome = catch_unwind(AssertUnwindSafe(|| act(self)));
         let result = outcome.unwrap_or_else(|panic| Err(Fault::Panic(panic_text(&*panic))));
         result.map_err(|fault| {
             let place = (self.ino, &*self.name);
-            Errno::from_i32(self.fs.refuse(self.operation, &self.caller, place, &fault))
+            Errno::from_i32(self.fs().refuse(self.operation, &self.caller, place, &fault))
         })
     }
 

@@ -44,7 +44,7 @@ impl fuser::Filesystem for FuseAdapter {
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let _turn = self.turns.take();
         let call = self.call_name(Operation::Lookup, request, parent, name);
-        call.entry(reply, |call| call.fs.lookup(call.ino, &call.name));
+        call.entry(reply, |call| call.fs().lookup(call.ino, &call.name));
     }
 
     fn forget(&self, _request: &Request, ino: INodeNo, count: u64) {
@@ -57,7 +57,7 @@ impl fuser::Filesystem for FuseAdapter {
     fn getattr(&self, request: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         let _turn = self.turns.take();
         let call = self.call(Operation::Getattr, request, ino);
-        call.attr(reply, |call| call.fs.getattr(call.ino));
+        call.attr(reply, |call| call.fs().getattr(call.ino));
     }
 
     fn setattr(
@@ -80,7 +80,7 @@ impl fuser::Filesystem for FuseAdapter {
         // Only cutting a file may have to take up an upload.
         let lane = size.map_or(Lane::Quick, |_| Lane::Slow);
         self.run(lane, move || {
-            call.attr(reply, |call| call.fs.setattr(call.ino, handle, size, &change));
+            call.attr(reply, |call| call.fs().setattr(call.ino, handle, size, &change));
         });
     }
 
@@ -90,7 +90,9 @@ impl fuser::Filesystem for FuseAdapter {
     ) {
         let _turn = self.turns.take();
         let call = self.call_name(Operation::Mkdir, request, parent, name);
-        call.entry(reply, |call| call.fs.mkdir(&call.caller, call.ino, &call.name, mode & !umask));
+        call.entry(reply, |call| {
+            call.fs().mkdir(&call.caller, call.ino, &call.name, mode & !umask)
+        });
     }
 
     fn mknod(
@@ -115,13 +117,13 @@ impl fuser::Filesystem for FuseAdapter {
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let _turn = self.turns.take();
         let call = self.call_name(Operation::Unlink, request, parent, name);
-        self.answer_slowly(call, reply, |call| call.fs.unlink(call.ino, &call.name));
+        self.answer_slowly(call, reply, |call| call.fs().unlink(call.ino, &call.name));
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let _turn = self.turns.take();
         let call = self.call_name(Operation::Rmdir, request, parent, name);
-        self.answer_slowly(call, reply, |call| call.fs.rmdir(call.ino, &call.name));
+        self.answer_slowly(call, reply, |call| call.fs().rmdir(call.ino, &call.name));
     }
 
     fn rename(
@@ -132,7 +134,7 @@ impl fuser::Filesystem for FuseAdapter {
         let call = self.call_name(Operation::Rename, request, new_parent, new_name);
         let (parent, name) = (Ino(parent.0), name.to_owned());
         self.answer_slowly(call, reply, move |call| {
-            call.fs.rename((parent, &name), (call.ino, &call.name), rename_mode(flags)?)
+            call.fs().rename((parent, &name), (call.ino, &call.name), rename_mode(flags)?)
         });
     }
 
@@ -143,14 +145,14 @@ impl fuser::Filesystem for FuseAdapter {
         let _turn = self.turns.take();
         let call = self.call_name(Operation::Link, request, new_parent, new_name);
         self.slow.run(move || {
-            call.entry(reply, |call| call.fs.link(Ino(ino.0), call.ino, &call.name));
+            call.entry(reply, |call| call.fs().link(Ino(ino.0), call.ino, &call.name));
         });
     }
 
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let _turn = self.turns.take();
         let call = self.call(Operation::Open, request, ino);
-        match call.run(|call| call.fs.open(call.ino, open_mode(flags))) {
+        match call.run(|call| call.fs().open(call.ino, open_mode(flags))) {
             Ok(opened) => reply_opened(self, &opened, reply),
             Err(errno) => reply.error(errno),
         }
@@ -164,7 +166,7 @@ impl fuser::Filesystem for FuseAdapter {
         let call = self.call_name(Operation::Create, request, parent, name);
         let open = open_mode(OpenFlags(flags));
         let created = call
-            .run(|call| call.fs.create(&call.caller, call.ino, &call.name, mode & !umask, open));
+            .run(|call| call.fs().create(&call.caller, call.ino, &call.name, mode & !umask, open));
         match created {
             Ok((entry, opened)) => {
                 let attr = file_attr(entry.ino, &entry.stat);
@@ -182,7 +184,7 @@ impl fuser::Filesystem for FuseAdapter {
         let _turn = self.turns.take();
         let call = self.call(Operation::Read, request, ino);
         READ_BUFFER.with_borrow_mut(|buffer| {
-            match call.run(|call| call.fs.read(handle.0, offset, size as usize, buffer)) {
+            match call.run(|call| call.fs().read(handle.0, offset, size as usize, buffer)) {
                 Ok(()) => reply.data(buffer),
                 Err(errno) => reply.error(errno),
             }
@@ -195,7 +197,7 @@ impl fuser::Filesystem for FuseAdapter {
     ) {
         let _turn = self.turns.take();
         let call = self.call(Operation::Write, request, ino);
-        match call.run(|call| call.fs.write(handle.0, offset, data)) {
+        match call.run(|call| call.fs().write(handle.0, offset, data)) {
             // A request is far shorter than 4 GiB.
             Ok(()) => reply.written(u32::try_from(data.len()).unwrap_or(u32::MAX)),
             Err(errno) => reply.error(errno),
@@ -208,7 +210,7 @@ impl fuser::Filesystem for FuseAdapter {
     ) {
         let _turn = self.turns.take();
         let call = self.call(Operation::Flush, request, ino);
-        self.answer_slowly(call, reply, move |call| call.fs.flush(handle.0));
+        self.answer_slowly(call, reply, move |call| call.fs().flush(handle.0));
     }
 
     fn fsync(
@@ -217,7 +219,7 @@ impl fuser::Filesystem for FuseAdapter {
     ) {
         let _turn = self.turns.take();
         let call = self.call(Operation::Fsync, request, ino);
-        self.answer_slowly(call, reply, move |call| call.fs.sync(handle.0));
+        self.answer_slowly(call, reply, move |call| call.fs().sync(handle.0));
     }
 
     fn release(
@@ -239,7 +241,7 @@ impl fuser::Filesystem for FuseAdapter {
         let _turn = self.turns.take();
         let call = self.call(Operation::Fallocate, request, ino);
         call.empty(reply, |call| match mode {
-            0 => call.fs.allocate(handle.0, offset.saturating_add(length)),
+            0 => call.fs().allocate(handle.0, offset.saturating_add(length)),
             _ => Err(Fault::NotKept("reservations of this kind")),
         });
     }
@@ -253,7 +255,7 @@ impl fuser::Filesystem for FuseAdapter {
         let call = self.call(Operation::Copy, request, new_ino);
         let (from, to) = ((handle.0, offset), (new_handle.0, new_offset));
         let length = length.min(u64::from(u32::MAX));
-        self.slow.run(move || match call.run(|call| call.fs.copy(from, to, length)) {
+        self.slow.run(move || match call.run(|call| call.fs().copy(from, to, length)) {
             Ok(count) => reply.written(u32::try_from(count).unwrap_or(u32::MAX)),
             Err(errno) => reply.error(errno),
         });
@@ -262,7 +264,7 @@ impl fuser::Filesystem for FuseAdapter {
     fn opendir(&self, request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         let _turn = self.turns.take();
         let call = self.call(Operation::Opendir, request, ino);
-        match call.run(|call| call.fs.opendir(call.ino)) {
+        match call.run(|call| call.fs().opendir(call.ino)) {
             Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::empty()),
             Err(errno) => reply.error(errno),
         }
@@ -275,7 +277,7 @@ impl fuser::Filesystem for FuseAdapter {
         let _turn = self.turns.take();
         let call = self.call(Operation::Readdir, request, ino);
         let listed = call.run(|call| {
-            call.fs.readdir(handle.0, offset, false, &mut |row: Row<'_>| {
+            call.fs().readdir(handle.0, offset, false, &mut |row: Row<'_>| {
                 reply.add(INodeNo(row.ino.0), row.offset, file_type(row.is_folder), row.name)
             })
         });
@@ -292,7 +294,7 @@ impl fuser::Filesystem for FuseAdapter {
         let _turn = self.turns.take();
         let call = self.call(Operation::Readdir, request, ino);
         let listed = call.run(|call| {
-            call.fs.readdir(handle.0, offset, true, &mut |row: Row<'_>| {
+            call.fs().readdir(handle.0, offset, true, &mut |row: Row<'_>| {
                 row.stat.is_some_and(|(stat, life)| {
                     let attr = file_attr(row.ino, &stat);
                     reply.add(INodeNo(row.ino.0), row.offset, row.name, &life, &attr, GENERATION)
@@ -320,13 +322,13 @@ impl fuser::Filesystem for FuseAdapter {
     ) {
         let _turn = self.turns.take();
         let call = self.call(Operation::Fsync, request, ino);
-        self.answer_slowly(call, reply, move |call| call.fs.sync(handle.0));
+        self.answer_slowly(call, reply, move |call| call.fs().sync(handle.0));
     }
 
     fn statfs(&self, request: &Request, ino: INodeNo, reply: ReplyStatfs) {
         let _turn = self.turns.take();
         let call = self.call(Operation::Statfs, request, ino);
-        match call.run(|call| call.fs.statfs()) {
+        match call.run(|call| call.fs().statfs()) {
             Ok(room) => reply_room(&room, reply),
             Err(errno) => reply.error(errno),
         }
@@ -339,14 +341,14 @@ impl fuser::Filesystem for FuseAdapter {
         let call = self.call(Operation::Getxattr, request, ino);
         let name = name.to_owned();
         self.run(xattr_lane(&name), move || {
-            call.xattr(reply, size, |call| call.fs.getxattr(call.ino, &name));
+            call.xattr(reply, size, |call| call.fs().getxattr(call.ino, &name));
         });
     }
 
     fn listxattr(&self, request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
         let _turn = self.turns.take();
         let call = self.call(Operation::Listxattr, request, ino);
-        call.xattr(reply, size, |call| call.fs.listxattr(call.ino));
+        call.xattr(reply, size, |call| call.fs().listxattr(call.ino));
     }
 
     fn setxattr(
@@ -362,14 +364,14 @@ impl fuser::Filesystem for FuseAdapter {
                 libc::XATTR_REPLACE => SetCondition::MustExist,
                 _ => SetCondition::None,
             };
-            call.fs.setxattr(call.ino, &name, Some(&value), condition)
+            call.fs().setxattr(call.ino, &name, Some(&value), condition)
         });
     }
 
     fn removexattr(&self, request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let _turn = self.turns.take();
         let call = self.call(Operation::Removexattr, request, ino);
-        call.empty(reply, |call| call.fs.setxattr(call.ino, name, None, SetCondition::None));
+        call.empty(reply, |call| call.fs().setxattr(call.ino, name, None, SetCondition::None));
     }
 
     /// The kernel checks permissions itself (`default_permissions`).
