@@ -8,15 +8,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
 #![allow(clippy::print_stderr, reason = "what was skipped must be seen")]
 
+mod document;
 mod image;
 mod mount;
 mod process;
 mod registry;
 mod session;
 
+pub(crate) use document::keep_document;
 pub(crate) use image::{Image, image};
 pub(crate) use mount::{Mount, is_mounted};
-pub(crate) use process::{Background, is_running, run, run_in};
+pub(crate) use process::{Background, is_running, run, run_in, run_within};
 pub(crate) use registry::Registry;
 pub(crate) use session::{session, session_with};
 

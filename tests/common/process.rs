@@ -28,6 +28,14 @@ pub(crate) fn run_in(folder: &Path, command: &str) -> String {
     run(shell(command).current_dir(folder))
 }
 
+/// As [`run_in`], for a command that may take as long as `patience`.
+#[track_caller]
+pub(crate) fn run_within(patience: Duration, folder: &Path, command: &str) -> String {
+    let (status, text) = finish(shell(command).current_dir(folder), patience);
+    assert!(status.success(), "{command}: {status}\n{text}");
+    text
+}
+
 /// A shell that runs `command` with the surroundings that every test has.
 pub(super) fn shell(command: &str) -> Command {
     let binary = Path::new(env!("CARGO_BIN_EXE_regfs")).parent().unwrap().to_owned();
