@@ -10,7 +10,7 @@ use fuser::{
     FileAttr, FileType, Generation, INodeNo, InitFlags, KernelConfig, OpenAccMode, OpenFlags,
     RenameFlags, TimeOrNow,
 };
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Longest request the kernel may send, in bytes: what its page limit allows.
 const REQUEST_BYTES_MAX: u32 = 1 << 20;
@@ -68,8 +68,20 @@ pub(super) fn allocations(mode: i32) -> Result<&'static [Allocation]> {
 
 pub(super) fn time(wanted: TimeOrNow) -> SystemTime {
     match wanted {
-        TimeOrNow::SpecificTime(at) => at,
+        TimeOrNow::SpecificTime(at) => time_as_sent(at),
         TimeOrNow::Now => SystemTime::now(),
+    }
+}
+
+/// The kernel counts the nanoseconds of a second forwards. fuser 0.18 counts those of a second
+/// before 1970 backwards when it reads a time, though not when it writes one.
+fn time_as_sent(read: SystemTime) -> SystemTime {
+    match UNIX_EPOCH.duration_since(read) {
+        Ok(before) => {
+            let nanoseconds = Duration::from_nanos(before.subsec_nanos().into());
+            UNIX_EPOCH - Duration::from_secs(before.as_secs()) + nanoseconds
+        }
+        Err(_) => read,
     }
 }
 
