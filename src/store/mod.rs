@@ -12,6 +12,7 @@ mod durable;
 mod edit;
 mod finish;
 mod folder;
+mod folder_time;
 mod follower;
 mod hashing;
 mod layout;

@@ -15,7 +15,7 @@ use crate::store::{
     durable,
     finish::Stored,
     folder::{self, Folder},
-    layout, notes,
+    folder_time, layout, notes,
     progress::Progress,
     repository::LocalRepository,
     states,
@@ -207,6 +207,8 @@ impl Shared {
         let at = layout::upload(self.id);
         let removed = self.store.scratch()?.remove(self.repository.place(&at))?;
         self.store.upload_indexes.forget(self.key, self.id);
+        let name = self.known.lock().name.clone();
+        folder_time::forget(&self.repository, name.as_ref());
         notes::remove(&self.store, self.id)?;
         if let Some(removed) = removed {
             removed.delete();
@@ -285,11 +287,12 @@ impl LayerUpload for LocalUpload {
         }
         draft.publish(shared.repository.place(&at))?;
         shared.renames.fetch_add(1, Ordering::AcqRel);
-        let known = {
+        let (before, known) = {
             let mut known = shared.known.lock();
-            known.name = Some(name.clone());
-            known.clone()
+            (known.name.replace(name.clone()), known.clone())
         };
+        folder_time::forget(&shared.repository, before.as_ref());
+        folder_time::forget(&shared.repository, Some(name));
         shared.store.upload_indexes.note(&shared.repository, shared.key, shared.id, known)
     }
 
