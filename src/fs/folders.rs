@@ -13,6 +13,7 @@ use crate::registry::{Capacity, Subject};
 use parking_lot::Mutex;
 use std::{
     ffi::{OsStr, OsString},
+    os::unix::ffi::OsStrExt as _,
     time::Duration,
 };
 
@@ -49,7 +50,8 @@ impl RegistryFs {
                 self.entry(Node::Repository(repository))
             }
             (Name::Node(node), _) if self.stat(&node).is_ok() => Err(Fault::exists(name)),
-            (Name::Upload, Node::Area(repository, area @ (Area::Layers | Area::Manifests))) => {
+            // In `uploads` as well as in the other two only hidden ones, as rsync makes them.
+            (Name::Upload, Node::Area(repository, area)) if name.as_bytes().starts_with(b".") => {
                 if self.find(&folder, name).is_ok() {
                     return Err(Fault::exists(name));
                 }
@@ -58,7 +60,7 @@ impl RegistryFs {
                 self.entry(Node::StagingFolder(repository.clone(), *area, name.to_owned()))
             }
             (Name::Node(_) | Name::Upload, _) => {
-                let reason = "there are no folders here, only files";
+                let reason = "there are no folders here but hidden ones for staging (.NAME)";
                 Err(Error::Unsupported(reason).into())
             }
             (Name::Impossible { kind, reason }, _) => Err(Fault::impossible(kind, name, reason)),

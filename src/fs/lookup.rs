@@ -47,10 +47,12 @@ impl RegistryFs {
             return Ok(Some(Node::Upload(repository.clone(), uuid)));
         }
         let Node::Area(_, area) = folder else { return Ok(None) };
+        if self.has_staging_folder(repository, *area, name)? {
+            let folder = name.to_owned();
+            return Ok(Some(Node::StagingFolder(repository.clone(), *area, folder)));
+        }
         if *area != Area::Uploads {
-            let exists = self.has_staging_folder(repository, *area, name)?;
-            let staging = Node::StagingFolder(repository.clone(), *area, name.to_owned());
-            return Ok(exists.then_some(staging));
+            return Ok(None);
         }
         // Uploads of other programs have no name but their UUID.
         let Some(uuid) = name.to_str().and_then(|name| name.parse().ok()) else {

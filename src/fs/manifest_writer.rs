@@ -1,5 +1,9 @@
 //! Writing a manifest: the bytes gather in memory and are put when they are flushed, whole or not
 //! at all. Until then the tag names what it named before.
+//!
+//! A close does not say whether the writer was ready or was killed. What ends too early is no JSON,
+//! so it is refused; but a manifest that is changed in place has the end of the old one. It is put
+//! only when it was written over as a whole, or cut to its length, which rsync does last.
 
 use crate::fs::fault::Result;
 use crate::model::{AttributesChange, Digest, Error, MANIFEST_BYTES_MAX, Manifest, Reference};
@@ -25,8 +29,39 @@ struct Draft {
     /// How far a writer wanted to go that was refused: what is here is not what it meant, though it
     /// may well be a manifest. Only cutting the file mends that.
     refused: Option<u64>,
+    old: Old,
     attributes: AttributesChange,
     modified_at: SystemTime,
+}
+
+/// What the draft still has of the manifest that was there. One that is written over in part may
+/// well be a manifest again, and nobody meant it: that is what a killed `rsync --inplace` leaves.
+struct Old {
+    /// Everything before was written over.
+    start: usize,
+    /// Nothing from here on is old.
+    end: usize,
+    /// Whether anything before the end was changed.
+    changed: bool,
+}
+
+impl Old {
+    /// Everything up to `length` is as it was, or as somebody who cut the file there wants it.
+    fn of(length: usize) -> Self {
+        Self { start: 0, end: length, changed: false }
+    }
+
+    fn wrote(&mut self, start: usize, end: usize, changed: bool) {
+        self.changed |= changed && start < self.end;
+        if start <= self.start {
+            self.start = self.start.max(end);
+        }
+    }
+
+    /// Where the part begins that is old while another is new.
+    fn rest(&self) -> Option<usize> {
+        (self.changed && self.start < self.end).then_some(self.start)
+    }
 }
 
 /// What is known of an unpublished manifest.
@@ -49,8 +84,9 @@ impl ManifestWriter {
         let published = stored.is_some();
         let bytes = stored.map_or_else(Vec::new, |manifest| manifest.bytes().to_vec());
         let modified_at = SystemTime::now();
+        let old = Old::of(bytes.len());
         let draft =
-            Draft { bytes, dirty: false, published, refused: None, attributes, modified_at };
+            Draft { bytes, dirty: false, published, refused: None, old, attributes, modified_at };
         let (publishing, draft) = (Mutex::new(()), Mutex::new(draft));
         Self { repository, target, publishing, draft }
     }
@@ -63,6 +99,8 @@ impl ManifestWriter {
         if draft.bytes.len() < end {
             draft.bytes.resize(end, 0);
         }
+        let changed = draft.bytes[start..end] != *data;
+        draft.old.wrote(start, end, changed);
         draft.bytes[start..end].copy_from_slice(data);
         draft.touch();
         Ok(())
@@ -76,11 +114,12 @@ impl ManifestWriter {
         draft.bytes[start..end].to_vec()
     }
 
-    /// Cuts or lengthens; to the length it has is no change.
+    /// Cuts or lengthens; to the length it has is no change. Who cuts says what the whole is.
     pub(super) fn truncate(&self, length: u64) -> Result<()> {
         let mut draft = self.draft.lock();
         let length = draft.within_limit(length)?;
         draft.refused = None;
+        draft.old = Old::of(length);
         if draft.bytes.len() != length {
             draft.bytes.resize(length, 0);
             draft.touch();
@@ -100,13 +139,23 @@ impl ManifestWriter {
             if !draft.dirty {
                 return Ok(());
             }
+            if let Some(rest) = draft.old.rest() {
+                let reason = format!("it was written over in part: from byte {rest} on it is old");
+                return Err(Error::ManifestInvalid(reason).into());
+            }
             draft.dirty = false;
             (draft.bytes.clone(), draft.attributes)
         };
         let put = self.put(&bytes, &attributes);
         let mut draft = self.draft.lock();
         match put {
-            Ok(()) => draft.published = true,
+            Ok(()) => {
+                draft.published = true;
+                // What comes now changes what was put.
+                if !draft.dirty {
+                    draft.old = Old::of(bytes.len());
+                }
+            }
             Err(error) => {
                 draft.dirty = true;
                 return Err(error.into());

@@ -28,6 +28,7 @@ pub mod mountinfo;
 mod open;
 mod refusals;
 mod rename;
+mod staged_link;
 mod transfer;
 mod turns;
 mod xattr;

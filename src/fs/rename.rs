@@ -216,9 +216,7 @@ impl RegistryFs {
         let (node, folder) = (self.node(ino)?, self.node(new_parent)?);
         let to = match folder.child(new_name) {
             Name::Node(node) => node,
-            Name::Upload => {
-                return Err(Error::Unsupported("an upload has one name; copy it instead").into());
-            }
+            Name::Upload => return self.link_to_staging(&node, &folder, new_name),
             Name::Impossible { kind, reason } => {
                 return Err(Fault::impossible(kind, new_name, reason));
             }
@@ -228,7 +226,9 @@ impl RegistryFs {
         }
         match (&*node, &to) {
             (Node::Layer(from, digest), Node::Layer(to, new)) if digest == new => {
-                self.repository(to).layers().mount(digest, from, &AttributesChange::default())?;
+                let stat = self.repository(from).layers().stat(digest)?;
+                let attributes = AttributesChange::to(&stat.attributes);
+                self.repository(to).layers().mount(digest, from, &attributes)?;
             }
             (Node::Layer(_, computed), Node::Layer(_, expected)) => {
                 let (expected, computed) = (*expected, *computed);
@@ -245,15 +245,16 @@ impl RegistryFs {
         self.entry(to)
     }
 
-    /// Tags a manifest. In another repository this is a put, which checks what it refers to.
+    /// Tags a manifest. In another repository this is a put, which checks what it refers to. The tag
+    /// has the attributes of what it is a second name of, as a hard link has.
     fn tag(
         &self, from: &RepositoryName, reference: &Reference, to: &RepositoryName, tag: &Tag,
     ) -> Result<()> {
         let source = self.repository(from);
-        let attributes = AttributesChange::default();
+        let stat = source.manifests().stat(reference)?;
+        let attributes = AttributesChange::to(&stat.attributes);
         if from == to {
-            let digest = source.manifests().stat(reference)?.digest;
-            return Ok(source.manifests().tag(&digest, tag, &attributes)?);
+            return Ok(source.manifests().tag(&stat.digest, tag, &attributes)?);
         }
         let manifest = source.manifests().get(reference)?;
         let target = Reference::Tag(tag.clone());

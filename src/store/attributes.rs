@@ -8,7 +8,7 @@ use crate::model::{Area, Attributes, AttributesChange, Error, Result};
 use crate::registry::{AttributeService, Subject};
 use crate::store::{
     folder::{self, Folder, Place},
-    layout, notes,
+    folder_time, layout, notes,
     repository::LocalRepository,
 };
 use rustix::{
@@ -28,6 +28,8 @@ const USER: &str = "user.";
 const EXTENDED_BYTES_MAX: usize = 64 << 10;
 /// What a folder gets unless somebody says otherwise.
 const FOLDER_PERMISSIONS: u32 = 0o755;
+/// What new folders in a folder inherit, with its group.
+const SET_GROUP_ID: u32 = 0o2000;
 /// What a file gets unless somebody says otherwise: docker-registry, running as somebody else,
 /// must be able to read it.
 const FILE_PERMISSIONS: u32 = 0o644;
@@ -69,7 +71,7 @@ fn kept(permissions: u32) -> u32 {
 }
 
 /// A time as the system gives it. The numbers have other types on other processors.
-fn time(seconds: impl Into<i64>, nanoseconds: impl Into<u64>) -> SystemTime {
+pub(super) fn time(seconds: impl Into<i64>, nanoseconds: impl Into<u64>) -> SystemTime {
     let (seconds, nanoseconds) = (seconds.into(), nanoseconds.into());
     let whole = Duration::from_secs(seconds.unsigned_abs());
     let base = if seconds < 0 { UNIX_EPOCH - whole } else { UNIX_EPOCH + whole };
@@ -77,7 +79,7 @@ fn time(seconds: impl Into<i64>, nanoseconds: impl Into<u64>) -> SystemTime {
 }
 
 /// A time as the system takes it; `None` leaves it as it is.
-fn timespec(time: Option<SystemTime>) -> Timespec {
+pub(super) fn timespec(time: Option<SystemTime>) -> Timespec {
     let Some(time) = time else { return Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT } };
     let (seconds, nanoseconds) = match time.duration_since(UNIX_EPOCH) {
         Ok(after) => (i64::try_from(after.as_secs()).unwrap_or(i64::MAX), after.subsec_nanos()),
@@ -224,6 +226,7 @@ fn extended_names(file: &File, path: &Path) -> Result<Vec<CString>> {
     Ok(names
         .filter(|name| name.starts_with(USER.as_bytes()))
         .filter_map(|name| CStr::from_bytes_with_nul(name).ok())
+        .filter(|name| name.to_bytes() != layout::TIME.as_bytes())
         .map(CStr::to_owned)
         .collect())
 }
@@ -317,10 +320,16 @@ impl LocalRepository {
                 Error::io("stat", path)(Errno::NOENT)
             })?,
         };
+        // Set-group-ID: the system will give it the bit and the group of the folder above.
+        let inherited = stat.st_mode & SET_GROUP_ID;
+        let gid = match inherited {
+            0 => rustix::process::getegid().as_raw(),
+            _ => stat.st_gid,
+        };
         Ok(Attributes {
-            permissions: FOLDER_PERMISSIONS,
+            permissions: FOLDER_PERMISSIONS | inherited,
             uid: rustix::process::geteuid().as_raw(),
-            gid: rustix::process::getegid().as_raw(),
+            gid,
             ..attributes(&stat)
         })
     }
@@ -329,6 +338,10 @@ impl LocalRepository {
 impl AttributeService for LocalRepository {
     fn get(&self, subject: &Subject) -> Result<Attributes> {
         match (self.store.root.stat(self.subject(subject))?, subject) {
+            (Some(_), Subject::Area(Area::Uploads)) => {
+                let (folder, path) = self.open_subject(subject)?;
+                folder_time::attributes(&folder, path)
+            }
             (Some(stat), _) => Ok(attributes(&stat)),
             (None, Subject::Area(area)) => self.future(*area),
             (None, _) => Err(self.unknown(subject)),
@@ -338,6 +351,12 @@ impl AttributeService for LocalRepository {
     fn change(&self, subject: &Subject, wanted: &AttributesChange) -> Result<Attributes> {
         let (file, path) = self.open_to_change(subject)?;
         self.keep_note(subject, &file, || change(&file, wanted, &path))?;
+        if let Subject::Area(Area::Uploads) = subject {
+            if let Some(time) = wanted.modified_at {
+                folder_time::keep(&file, time, &path)?;
+            }
+            return folder_time::attributes(&file, path);
+        }
         Ok(attributes(&stat(&file, || path)?))
     }
 

@@ -10,7 +10,7 @@ use crate::store::{
     attributes::{self, Carried, attributes},
     blobs::read_fully,
     folder::{self, Folder},
-    layout,
+    folder_time, layout,
 };
 use rustix::{
     fs::{FlockOperation, OFlags},
@@ -83,6 +83,7 @@ pub(super) fn make(
     Carried::default().but(change).put_on(&data, &place.path())?;
     lock(&data, id)?;
     draft.publish(place)?;
+    folder_time::forget(repository, Some(name));
     Ok((data, Known { name: Some(name.clone()), started_at, begun_at: now }))
 }
 
