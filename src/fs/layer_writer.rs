@@ -8,7 +8,14 @@ use crate::fs::fault::{Fault, Result};
 use crate::model::{Area, AttributesChange, Digest, Error, RepositoryName, UploadName};
 use crate::registry::{LayerUpload, Repository, Subject, UploadStat};
 use parking_lot::Mutex;
-use std::{ffi::OsStr, fmt, sync::Arc};
+use std::{
+    ffi::OsStr,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 /// A layer being written under its digest.
 pub(super) struct LayerWriter {
@@ -18,6 +25,8 @@ pub(super) struct LayerWriter {
     /// Lock 3 (ARCHITECTURE, "Locks"): one publisher at a time. Held across I/O on this upload.
     publishing: Mutex<()>,
     progress: Mutex<Progress>,
+    /// Whether a tool was told that what is here now is not published.
+    told: AtomicBool,
 }
 
 /// How far the writer has got.
@@ -44,7 +53,13 @@ impl LayerWriter {
             upload,
             publishing: Mutex::new(()),
             progress: Mutex::new(Progress::Empty),
+            told: AtomicBool::new(false),
         })
+    }
+
+    /// Reads what was written so far: for who writes it, and nobody else.
+    pub(super) fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, Error> {
+        self.upload.read_at(buffer, offset)
     }
 
     /// Writes; refused once the layer is published.
@@ -56,11 +71,36 @@ impl LayerWriter {
     /// Cuts or lengthens. A tool that sets the length which the file has, as `rsync --inplace` does
     /// at the end, changes nothing.
     pub(super) fn truncate(&self, length: u64) -> Result<()> {
-        if self.stat()?.length == length {
+        if self.length().ok() == Some(length) {
             return Ok(());
         }
         self.begin_change()?;
         self.upload.truncate(length).map_err(|error| self.after_the_end(error))
+    }
+
+    /// How long it is, published or not.
+    pub(super) fn length(&self) -> Result<u64> {
+        if self.is_published() {
+            return Ok(self.repository.layers().stat(&self.digest)?.length);
+        }
+        Ok(self.stat()?.length)
+    }
+
+    /// A descriptor is closed: as [`Self::flush`], and what goes wrong is told.
+    pub(super) fn close(&self) -> Result<()> {
+        self.flush().inspect_err(|_| self.told.store(true, Ordering::Relaxed))
+    }
+
+    /// After the last close: what is lost and nobody was told of.
+    pub(super) fn loss(&self) -> Option<Fault> {
+        if self.told.load(Ordering::Relaxed) {
+            return None;
+        }
+        match *self.progress.lock() {
+            Progress::Published => None,
+            Progress::Empty => Some(Fault::NothingWritten),
+            Progress::Dirty => Some(Fault::LateWrite),
+        }
     }
 
     /// Publishes what was written since the last time. With nothing written this is a no-op, unless
@@ -118,6 +158,7 @@ impl LayerWriter {
         let empty = *self.progress.lock() == Progress::Empty;
         if empty && change.modified_at.is_some() && self.digest != Digest::sha256(b"") {
             let computed = Digest::sha256(b"");
+            self.told.store(true, Ordering::Relaxed);
             return Err(Error::DigestMismatch { expected: self.digest, computed }.into());
         }
         let subject = Subject::Upload(self.upload.uuid());
@@ -152,6 +193,7 @@ impl LayerWriter {
             Progress::Published => Err(Error::LayerImmutable(self.digest).into()),
             Progress::Empty | Progress::Dirty => {
                 *progress = Progress::Dirty;
+                self.told.store(false, Ordering::Relaxed);
                 Ok(())
             }
         }
