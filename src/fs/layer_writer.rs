@@ -10,7 +10,8 @@ use crate::registry::{LayerUpload, Repository, Subject, UploadStat};
 use parking_lot::Mutex;
 use std::{
     ffi::OsStr,
-    fmt,
+    fmt, io,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -27,6 +28,26 @@ pub(super) struct LayerWriter {
     progress: Mutex<Progress>,
     /// Whether a tool was told that what is here now is not published.
     told: AtomicBool,
+    /// The last write that the disk refused, as long as nothing was written in its place.
+    failed: Mutex<Option<FailedWrite>>,
+}
+
+/// A write that the disk refused: that is why the content is not what is named, and what a close has
+/// to say. Some tools print only what close says.
+struct FailedWrite {
+    offset: u64,
+    doing: &'static str,
+    path: PathBuf,
+    number: Option<i32>,
+}
+
+impl FailedWrite {
+    fn error(&self) -> Error {
+        let number = self.number;
+        let source =
+            number.map_or_else(|| io::ErrorKind::Other.into(), io::Error::from_raw_os_error);
+        Error::Io { doing: self.doing, path: self.path.clone(), source }
+    }
 }
 
 /// How far the writer has got.
@@ -54,6 +75,7 @@ impl LayerWriter {
             publishing: Mutex::new(()),
             progress: Mutex::new(Progress::Empty),
             told: AtomicBool::new(false),
+            failed: Mutex::new(None),
         })
     }
 
@@ -65,7 +87,26 @@ impl LayerWriter {
     /// Writes; refused once the layer is published.
     pub(super) fn write_at(&self, data: &[u8], offset: u64) -> Result<()> {
         self.begin_change()?;
-        self.upload.write_at(data, offset).map_err(|error| self.after_the_end(error))
+        let written = self.upload.write_at(data, offset);
+        let end = offset.saturating_add(data.len() as u64);
+        match &written {
+            Ok(()) => self.mend(|failed| (offset..end).contains(&failed.offset)),
+            Err(Error::Io { doing, path, source }) => {
+                let number = source.raw_os_error();
+                let failed = FailedWrite { offset, doing, path: path.clone(), number };
+                *self.failed.lock() = Some(failed);
+            }
+            Err(_) => {}
+        }
+        written.map_err(|error| self.after_the_end(error))
+    }
+
+    /// Forgets the write that failed, if what `mends` says is true of it.
+    fn mend(&self, mends: impl FnOnce(&FailedWrite) -> bool) {
+        let mut failed = self.failed.lock();
+        if failed.as_ref().is_some_and(mends) {
+            *failed = None;
+        }
     }
 
     /// Cuts or lengthens. A tool that sets the length which the file has, as `rsync --inplace` does
@@ -75,7 +116,9 @@ impl LayerWriter {
             return Ok(());
         }
         self.begin_change()?;
-        self.upload.truncate(length).map_err(|error| self.after_the_end(error))
+        self.upload.truncate(length).map_err(|error| self.after_the_end(error))?;
+        self.mend(|failed| length <= failed.offset);
+        Ok(())
     }
 
     /// How long it is, published or not.
@@ -115,7 +158,10 @@ impl LayerWriter {
             Progress::Empty | Progress::Dirty => {}
         }
         // The layer is fetched when somebody opens it, not kept here.
-        drop(self.upload.finish(&self.digest)?);
+        match (self.upload.finish(&self.digest), &*self.failed.lock()) {
+            (Err(Error::DigestMismatch { .. }), Some(failed)) => return Err(failed.error().into()),
+            (finished, _) => drop(finished?),
+        }
         *self.progress.lock() = Progress::Published;
         Ok(())
     }
