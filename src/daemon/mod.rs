@@ -175,6 +175,7 @@ fn compose(config: &MountConfig, settings: &MountSettings) -> Result<Arc<Registr
         source: config.store.to_string_lossy().into_owned(),
         mountpoint: settings.mountpoint.clone(),
         options: options.summary(),
+        read_only: options.read_only(),
         metrics: vec![store_metrics(store), cache_metrics(Arc::clone(&registry))],
     };
     Ok(Arc::new(RegistryFs::new(registry, shown)))

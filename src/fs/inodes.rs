@@ -4,6 +4,7 @@
 //! number as long as the kernel knows it. A node that was removed is detached: its number still answers for
 //! open files, and the name gets a new one when it is made again.
 
+use crate::fs::mapping::Mapping;
 use crate::fs::node::Node;
 use crate::model::{Area, RepositoryName};
 use parking_lot::RwLock;
@@ -41,6 +42,14 @@ struct Inode {
     node: Arc<Node>,
     lookup_count: u64,
     detached: bool,
+    mapping: Mapping,
+}
+
+impl Inode {
+    /// A number that is given out for the first time.
+    fn new(node: Arc<Node>) -> Self {
+        Self { node, lookup_count: 1, detached: false, mapping: Mapping::None }
+    }
 }
 
 /// What an inode number stands for.
@@ -55,7 +64,7 @@ pub(super) struct Known {
 impl Default for Inodes {
     fn default() -> Self {
         let root = Arc::new(Node::Root);
-        let inode = Inode { node: Arc::clone(&root), lookup_count: 1, detached: false };
+        let inode = Inode::new(Arc::clone(&root));
         let table = Table {
             next: Ino::ROOT.0 + 1,
             inodes: HashMap::from([(Ino::ROOT, inode)]),
@@ -85,8 +94,23 @@ impl Inodes {
         let ino = table.fresh(&node);
         let node = Arc::new(node);
         table.numbers.insert(Arc::clone(&node), ino);
-        table.inodes.insert(ino, Inode { node, lookup_count: 1, detached: false });
+        table.inodes.insert(ino, Inode::new(node));
         ino
+    }
+
+    /// What the kernel may keep of the content of `ino`.
+    pub(super) fn mapping(&self, ino: Ino) -> Mapping {
+        self.table.read().inodes.get(&ino).map_or(Mapping::None, |inode| inode.mapping)
+    }
+
+    /// The kernel may keep that much of the content of `ino` from now on, and what it kept before.
+    pub(super) fn mapped(&self, ino: Ino, mapping: Mapping) {
+        // Every write comes here, and most change nothing.
+        if self.mapping(ino) < mapping
+            && let Some(inode) = self.table.write().inodes.get_mut(&ino)
+        {
+            inode.mapping = inode.mapping.max(mapping);
+        }
     }
 
     /// The number of `node` if the kernel knows it; nothing is given out.

@@ -89,7 +89,9 @@ impl RegistryFs {
         let known = self.known(ino)?;
         if let Some(length) = length {
             match handle {
-                Some(handle) => self.truncate_handle(&*self.handles.get(handle)?, length)?,
+                Some(handle) => self
+                    .truncate_handle(&*self.handles.get(handle)?, length)
+                    .map_err(|fault| self.after_the_end(handle, fault))?,
                 None => self.truncate_node(&known.node, length)?,
             }
         }

@@ -5,7 +5,7 @@
 //! so it is refused; but a manifest that is changed in place has the end of the old one. It is put
 //! only when it was written over as a whole, or cut to its length, which rsync does last.
 
-use crate::fs::fault::Result;
+use crate::fs::fault::{Fault, Result};
 use crate::model::{AttributesChange, Digest, Error, MANIFEST_BYTES_MAX, Manifest, Reference};
 use crate::registry::{PutAs, Repository};
 use parking_lot::Mutex;
@@ -32,6 +32,8 @@ struct Draft {
     old: Old,
     attributes: AttributesChange,
     modified_at: SystemTime,
+    /// Whether a tool was told that what is here now was not put.
+    told: bool,
 }
 
 /// What the draft still has of the manifest that was there. One that is written over in part may
@@ -85,8 +87,16 @@ impl ManifestWriter {
         let bytes = stored.map_or_else(Vec::new, |manifest| manifest.bytes().to_vec());
         let modified_at = SystemTime::now();
         let old = Old::of(bytes.len());
-        let draft =
-            Draft { bytes, dirty: false, published, refused: None, old, attributes, modified_at };
+        let draft = Draft {
+            bytes,
+            dirty: false,
+            published,
+            refused: None,
+            old,
+            attributes,
+            modified_at,
+            told: false,
+        };
         let (publishing, draft) = (Mutex::new(()), Mutex::new(draft));
         Self { repository, target, publishing, draft }
     }
@@ -125,6 +135,21 @@ impl ManifestWriter {
             draft.touch();
         }
         Ok(())
+    }
+
+    /// A descriptor is closed: as [`Self::flush`], and what goes wrong is told.
+    pub(super) fn close(&self) -> Result<()> {
+        self.flush().inspect_err(|_| self.draft.lock().told = true)
+    }
+
+    /// After the last close: what is lost and nobody was told of.
+    pub(super) fn loss(&self) -> Option<Fault> {
+        let draft = self.draft.lock();
+        match (draft.told, draft.dirty, draft.published) {
+            (true, ..) | (false, false, true) => None,
+            (false, false, false) => Some(Fault::NothingWritten),
+            (false, true, _) => Some(Fault::LateWrite),
+        }
     }
 
     /// Puts what was written since the last time; with nothing written this is a no-op. A refusal
@@ -196,6 +221,7 @@ impl ManifestWriter {
             return Ok(false);
         }
         if !draft.dirty && draft.bytes.is_empty() && change.modified_at.is_some() {
+            draft.told = true;
             return Err(Error::ManifestInvalid("nothing was written to it".to_owned()).into());
         }
         let attributes = &mut draft.attributes;
@@ -228,6 +254,7 @@ impl Draft {
     /// Something was written: a time that was set before no longer holds.
     fn touch(&mut self) {
         self.dirty = true;
+        self.told = false;
         self.modified_at = SystemTime::now();
         self.attributes.modified_at = None;
     }

@@ -23,6 +23,7 @@ mod layer_writer;
 mod listing;
 mod lookup;
 mod manifest_writer;
+mod mapping;
 pub mod mount;
 pub mod mountinfo;
 mod open;
@@ -34,7 +35,7 @@ mod turns;
 mod xattr;
 
 pub use attr::{Entry, FileStat};
-pub use control::{Metric, MetricSource};
+pub use control::{Metric, MetricSource, errors_file, quoted};
 pub use inodes::Ino;
 pub use open::OpenMode;
 pub use rename::RenameMode;
@@ -53,7 +54,7 @@ use crate::registry::{Registry, Repository};
 use parking_lot::Mutex;
 use std::{
     collections::HashSet,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     path::PathBuf,
     sync::{
         Arc,
@@ -79,6 +80,8 @@ pub struct FsOptions {
     pub mountpoint: PathBuf,
     /// The options it was mounted with, as `regfs status` shows them.
     pub options: String,
+    /// Whether the kernel refuses every change by itself.
+    pub read_only: bool,
     /// Counters of other parts, for `.regfs/metrics`.
     pub metrics: Vec<MetricSource>,
 }
@@ -93,6 +96,9 @@ pub struct Caller {
     /// The process.
     pub pid: u32,
 }
+
+/// What a call is about: a name in a folder, or what the number stands for when the name is empty.
+type Place<'a> = (Ino, &'a OsStr);
 
 /// A registry as a file system.
 pub struct RegistryFs {
@@ -191,23 +197,30 @@ impl RegistryFs {
         }
     }
 
-    /// Chooses the number for a fault, and keeps its line for `.regfs/errors`. `name` is what was
-    /// asked for in the folder `ino`, or empty for `ino` itself.
+    /// Chooses the number for a fault, and keeps its line for `.regfs/errors`. `from` is what was to
+    /// be moved, linked or copied to `place`.
     fn refuse(
-        &self, operation: Operation, caller: &Caller, place: (Ino, &std::ffi::OsStr), fault: &Fault,
+        &self, operation: Operation, caller: &Caller, from: Option<Place<'_>>, place: Place<'_>,
+        fault: &Fault,
     ) -> i32 {
-        let path = || {
-            let (ino, name) = place;
-            let known = self.inodes.get(ino);
-            let folder = known.map_or_else(|| format!("inode {}", ino.0), |it| self.path(&it.node));
-            match (folder.is_empty(), name.is_empty()) {
-                (true, _) => name.to_string_lossy().into_owned(),
-                (false, true) => folder,
-                (false, false) => format!("{folder}/{}", name.to_string_lossy()),
-            }
+        let path = || match from {
+            Some(from) => format!("{} -> {}", self.place(from), self.place(place)),
+            None => self.place(place),
         };
         self.counters.failed(operation);
         self.refusals.note(operation.name(), caller.pid, path, fault)
+    }
+
+    /// The path of a place below the mount point, for people.
+    fn place(&self, (ino, name): Place<'_>) -> String {
+        let known = self.inodes.get(ino);
+        let folder = known.map_or_else(|| format!("inode {}", ino.0), |it| self.path(&it.node));
+        match (folder.is_empty(), name.is_empty()) {
+            (true, true) => ".".to_owned(),
+            (true, false) => name.to_string_lossy().into_owned(),
+            (false, true) => folder,
+            (false, false) => format!("{folder}/{}", name.to_string_lossy()),
+        }
     }
 
     /// The path of a node below the mount point, for people.

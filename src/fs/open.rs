@@ -1,8 +1,9 @@
 //! Opening, creating and closing files.
 
 use crate::fs::attr::Entry;
+use crate::fs::counters::Operation;
 use crate::fs::fault::{Fault, Result};
-use crate::fs::handles::{Handle, Opened, Reading, Writer};
+use crate::fs::handles::{Handle, Kept, Opened, Reading, Writer};
 use crate::fs::inodes::Ino;
 use crate::fs::layer_writer::LayerWriter;
 use crate::fs::lookup::upload_name;
@@ -16,7 +17,9 @@ use std::{ffi::OsStr, sync::Arc};
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OpenMode {
-    /// For writing, perhaps also for reading.
+    /// For reading.
+    pub read: bool,
+    /// For writing.
     pub write: bool,
     /// Emptied first.
     pub truncate: bool,
@@ -31,7 +34,8 @@ impl RegistryFs {
         let (handle, reading) = match &*node {
             Node::Layer(name, digest) if !mode.write => {
                 let layer = self.fetch(&node, name, digest)?;
-                (Handle::Layer(name.clone(), Arc::clone(&layer)), Reading::Layer(layer))
+                let reading = Reading::Layer(Arc::clone(&layer), Kept::Valid);
+                (Handle::Layer(name.clone(), layer), reading)
             }
             // A published layer may be made again from nothing, and not be changed in part.
             Node::Layer(name, digest) => {
@@ -49,7 +53,8 @@ impl RegistryFs {
                     return Err(Error::LayerImmutable(*digest).into());
                 }
                 let reference = Reference::Digest(*digest);
-                let reading = if mode.write { Reading::Direct } else { Reading::Cached };
+                let reading =
+                    if mode.write { Reading::Direct } else { Reading::Cached(Kept::Valid) };
                 (self.open_manifest(&node, name, reference, mode)?, reading)
             }
             Node::Upload(name, uuid) if !mode.write => {
@@ -78,6 +83,7 @@ impl RegistryFs {
             | Node::StagingFolder(..)
             | Node::Control => return Err(Fault::IsADirectory),
         };
+        let reading = self.keep_apart(ino, &node, mode, &handle, reading)?;
         Ok(Opened { handle: self.handles.insert(ino, handle), reading, flush: mode.write, ino })
     }
 
@@ -128,9 +134,14 @@ impl RegistryFs {
                 }
             },
         };
-        let entry = self.entry(node)?;
-        let handle = self.handles.insert(entry.ino, handle);
-        Ok((entry, Opened { handle, reading: Reading::Direct, flush: true, ino: entry.ino }))
+        let entry = self.entry(node.clone())?;
+        let ino = entry.ino;
+        let reading = self.keep_apart(ino, &node, mode, &handle, Reading::Direct);
+        let reading = reading.inspect_err(|_| {
+            self.inodes.forget(ino, 1);
+        })?;
+        let handle = self.handles.insert(ino, handle);
+        Ok((entry, Opened { handle, reading, flush: true, ino }))
     }
 
     fn open_existing(&self, entry: Entry, mode: OpenMode) -> Result<(Entry, Opened)> {
@@ -227,10 +238,10 @@ impl RegistryFs {
 
     /// Publishes what was written through `handle`: called for every close(2) of every descriptor,
     /// and the last chance to tell a tool that something is wrong.
-    pub fn flush(&self, handle: u64) -> Result<()> {
-        match &*self.handles.get(handle)? {
-            Handle::LayerWriter(writer) => writer.flush(),
-            Handle::ManifestWriter(writer) => writer.flush(),
+    pub fn flush(&self, caller: &Caller, handle: u64) -> Result<()> {
+        match &*self.handles.closed_by(handle, caller.pid)? {
+            Handle::LayerWriter(writer) => writer.close(),
+            Handle::ManifestWriter(writer) => writer.close(),
             Handle::Upload(upload) => {
                 upload.settle(Box::new(Arc::clone(upload)));
                 Ok(())
@@ -276,8 +287,12 @@ impl RegistryFs {
     }
 
     /// The last close of `handle`. Nobody is told of errors any more, so nothing that a user could
-    /// miss happens here.
+    /// miss happens here. What was never published gets its line in `.regfs/errors`.
     pub fn release(&self, handle: u64) {
-        drop(self.handles.remove(handle));
+        let Some((handle, ino, pid)) = self.handles.remove(handle) else { return };
+        if let Some(fault) = handle.loss() {
+            let caller = Caller { pid, ..Caller::default() };
+            self.refuse(Operation::Flush, &caller, None, (ino, OsStr::new("")), &fault);
+        }
     }
 }

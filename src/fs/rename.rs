@@ -45,6 +45,7 @@ impl RegistryFs {
                 return Err(Fault::exists(new_name));
             }
         }
+        self.check_published(&from)?;
         match (&from, to) {
             (Node::Tag(a, tag), Some(Node::Tag(b, new_tag))) if *a == b => {
                 self.retag(a, tag, &new_tag, mode)
@@ -72,6 +73,36 @@ impl RegistryFs {
                 | Node::ControlFile(_),
                 _,
             ) => Err(Error::Unsupported("this folder or file cannot be moved there").into()),
+        }
+    }
+
+    /// What is being written under a tag or digest for the first time is not there yet for others.
+    fn check_published(&self, node: &Node) -> Result<()> {
+        if self.writers.get(node).is_none() {
+            return Ok(());
+        }
+        let published = match node {
+            Node::Layer(name, digest) => self.repository(name).layers().stat(digest).map(drop),
+            Node::Tag(name, tag) => {
+                let reference = Reference::Tag(tag.clone());
+                self.repository(name).manifests().stat(&reference).map(drop)
+            }
+            Node::Revision(name, digest) => {
+                let reference = Reference::Digest(*digest);
+                self.repository(name).manifests().stat(&reference).map(drop)
+            }
+            Node::Root
+            | Node::Repository(_)
+            | Node::Area(..)
+            | Node::Upload(..)
+            | Node::StagingFolder(..)
+            | Node::Control
+            | Node::ControlFile(_) => Ok(()),
+        };
+        match published {
+            Err(error) if error.is_unknown() => Err(Error::Busy(node.path()).into()),
+            // What else is wrong is said by what comes next.
+            Ok(()) | Err(_) => Ok(()),
         }
     }
 
@@ -224,6 +255,7 @@ impl RegistryFs {
         if self.stat(&to).is_ok() {
             return Err(Fault::exists(new_name));
         }
+        self.check_published(&node)?;
         match (&*node, &to) {
             (Node::Layer(from, digest), Node::Layer(to, new)) if digest == new => {
                 let stat = self.repository(from).layers().stat(digest)?;
@@ -265,6 +297,7 @@ impl RegistryFs {
     pub fn unlink(&self, parent: Ino, name: &OsStr) -> Result<()> {
         let folder = self.node(parent)?;
         let node = self.find(&folder, name)?;
+        self.check_published(&node)?;
         let removed = match &node {
             Node::Tag(repository, tag) => {
                 self.repository(repository).manifests().delete(&Reference::Tag(tag.clone()))
@@ -283,16 +316,9 @@ impl RegistryFs {
             | Node::StagingFolder(..)
             | Node::Control => return Err(Fault::IsADirectory),
         };
-        match removed {
-            Ok(()) => {
-                self.inodes.detach(&node);
-                Ok(())
-            }
-            Err(error) if error.is_unknown() && self.writers.get(&node).is_some() => {
-                Err(Error::Busy(name.to_string_lossy().into_owned()).into())
-            }
-            Err(error) => Err(error.into()),
-        }
+        removed?;
+        self.inodes.detach(&node);
+        Ok(())
     }
 
     fn cancel(&self, name: &RepositoryName, uuid: &UploadId) -> Result<()> {

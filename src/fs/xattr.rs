@@ -140,10 +140,10 @@ impl RegistryFs {
                 let value = "not there".to_owned();
                 return Err(Fault::AttributeFixed { name: VIRTUAL_PREFIX, value });
             }
-            Name::Unset | Name::Refused => return Err(Fault::NotKept("attributes of this kind")),
+            Name::Unset | Name::Refused => return Err(not_kept(name, value)),
         };
         let Some((repository, subject)) = self.subject(&node) else {
-            return Err(Fault::NotKept("attributes of this file"));
+            return Err(Fault::Unkept("extended attributes of this file"));
         };
         let repository = self.repository(repository);
         let kept = repository.attributes();
@@ -285,6 +285,25 @@ fn digest_of(reader: &dyn UploadReader) -> Result<Digest> {
         }
         hasher.update(&buffer[..count]);
         offset += count as u64;
+    }
+}
+
+/// Length of an access list that says no more than permission bits do: a version, and an entry each
+/// for owner, group and others.
+const PLAIN_ACCESS_LIST_BYTES: usize = 4 + 3 * 8;
+
+/// Why an attribute that is not called `user.…` is not set. cp and install set access lists that say
+/// what the permission bits say, and cp the label of SELinux; they go on without.
+fn not_kept(name: &OsStr, value: Option<&[u8]>) -> Fault {
+    let length = value.map_or(0, <[u8]>::len);
+    match name.to_str() {
+        Some("system.posix_acl_access") if length > PLAIN_ACCESS_LIST_BYTES => {
+            Fault::Unkept("access lists")
+        }
+        Some("system.posix_acl_access" | "security.selinux") => Fault::NotKept("access lists"),
+        Some("system.posix_acl_default") if length > 0 => Fault::Unkept("default access lists"),
+        Some("system.posix_acl_default") => Fault::NotKept("access lists"),
+        Some(_) | None => Fault::Unkept("extended attributes that are not called user.…"),
     }
 }
 

@@ -98,7 +98,7 @@ pub enum Error {
     SignatureMissing,
 
     /// A published layer was to be changed.
-    #[error("layer {0} is published and cannot change")]
+    #[error("{0} is published and cannot change")]
     LayerImmutable(Digest),
     /// A layer or tag that is still being written for the first time was to be read.
     #[error("{0} is still being written")]
@@ -148,7 +148,7 @@ pub enum Error {
     },
 
     /// The system refused, with its own reason.
-    #[error("could not {doing} {}: {source}", .path.display())]
+    #[error("could not {doing} {}: {}", .path.display(), plain(.source))]
     Io {
         /// What was being done, as a verb: `open`, `write`.
         doing: &'static str,
@@ -192,6 +192,15 @@ impl Error {
                 | Self::LayerUnknown(..)
                 | Self::UploadUnknown(_)
         )
+    }
+}
+
+/// What the system says, without the number that Rust puts behind it.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error ") {
+        Some((words, _)) => words.to_owned(),
+        None => text,
     }
 }
 

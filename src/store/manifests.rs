@@ -94,13 +94,7 @@ impl Store {
 
     /// Removes a tag, at once. `false` when it is not there.
     fn remove_tag(&self, folder: &Folder, tag: &Tag) -> Result<bool> {
-        match self.scratch()?.remove(folder.place(&layout::tag(tag)))? {
-            Some(removed) => {
-                removed.delete();
-                Ok(true)
-            }
-            None => Ok(false),
-        }
+        self.scratch()?.delete(folder.place(&layout::tag(tag)), layout::TAG_LINK)
     }
 
     /// Removes a tag that names `digest`, unless it moved on since the caller looked.

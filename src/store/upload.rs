@@ -205,15 +205,11 @@ impl Shared {
     /// Removes the upload's folder, at once.
     pub(super) fn remove_folder(&self) -> Result<()> {
         let at = layout::upload(self.id);
-        let removed = self.store.scratch()?.remove(self.repository.place(&at))?;
+        self.store.scratch()?.delete(self.repository.place(&at), layout::STARTED_AT)?;
         self.store.upload_indexes.forget(self.key, self.id);
         let name = self.known.lock().name.clone();
         folder_time::forget(&self.repository, name.as_ref());
-        notes::remove(&self.store, self.id)?;
-        if let Some(removed) = removed {
-            removed.delete();
-        }
-        Ok(())
+        notes::remove(&self.store, self.id)
     }
 }
 

@@ -18,7 +18,7 @@ mod session;
 pub(crate) use document::keep_document;
 pub(crate) use image::{Image, image};
 pub(crate) use mount::{Mount, is_mounted};
-pub(crate) use process::{Background, is_running, run, run_in, run_within};
+pub(crate) use process::{Background, is_running, run, run_in, run_within, try_in};
 pub(crate) use registry::Registry;
 pub(crate) use session::{session, session_with};
 

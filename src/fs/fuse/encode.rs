@@ -1,6 +1,7 @@
 //! Values of the mount as FUSE writes them, and FUSE's flags as the mount reads them.
 
 use crate::fs::fault::{Fault, Result};
+use crate::fs::mapping::Source;
 use crate::fs::open::OpenMode;
 use crate::fs::rename::RenameMode;
 use crate::fs::{FileStat, Ino};
@@ -8,7 +9,7 @@ use crate::model::Error;
 use crate::registry::Allocation;
 use fuser::{
     FileAttr, FileType, Generation, INodeNo, InitFlags, KernelConfig, OpenAccMode, OpenFlags,
-    RenameFlags, TimeOrNow,
+    RenameFlags, TimeOrNow, WriteFlags,
 };
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -36,10 +37,15 @@ pub(super) const GENERATION: Generation = Generation(0);
 
 pub(super) fn open_mode(flags: OpenFlags) -> OpenMode {
     OpenMode {
+        read: flags.acc_mode() != OpenAccMode::O_WRONLY,
         write: flags.acc_mode() != OpenAccMode::O_RDONLY,
         truncate: flags.0 & libc::O_TRUNC != 0,
         exclusive: flags.0 & libc::O_EXCL != 0,
     }
+}
+
+pub(super) fn source(flags: WriteFlags) -> Source {
+    if flags.contains(WriteFlags::FUSE_WRITE_CACHE) { Source::Pages } else { Source::Call }
 }
 
 pub(super) fn rename_mode(flags: RenameFlags) -> Result<RenameMode> {

@@ -13,7 +13,7 @@ use crate::fs::counters::Operation;
 use crate::fs::folders::Row;
 use crate::fs::fuse::call::{reply_opened, reply_room};
 use crate::fs::fuse::encode::{
-    GENERATION, allocations, configure, file_attr, file_type, open_mode, rename_mode, time,
+    GENERATION, allocations, configure, file_attr, file_type, open_mode, rename_mode, source, time,
 };
 use crate::fs::lanes::Lane;
 use crate::fs::xattr::{SetCondition, xattr_lane};
@@ -131,6 +131,7 @@ impl fuser::Filesystem for FuseAdapter {
     ) {
         let _turn = self.turns.take();
         let call = self.call_name(Operation::Rename, request, new_parent, new_name);
+        let call = call.from(parent, name);
         let (parent, name) = (Ino(parent.0), name.to_owned());
         self.answer_slowly(call, reply, move |call| {
             call.fs().rename((parent, &name), (call.ino, &call.name), rename_mode(flags)?)
@@ -143,6 +144,7 @@ impl fuser::Filesystem for FuseAdapter {
     ) {
         let _turn = self.turns.take();
         let call = self.call_name(Operation::Link, request, new_parent, new_name);
+        let call = call.from(ino, OsStr::new(""));
         self.slow.run(move || {
             call.entry(reply, |call| call.fs().link(Ino(ino.0), call.ino, &call.name));
         });
@@ -192,11 +194,12 @@ impl fuser::Filesystem for FuseAdapter {
 
     fn write(
         &self, request: &Request, ino: INodeNo, handle: FileHandle, offset: u64, data: &[u8],
-        _write_flags: WriteFlags, _flags: OpenFlags, _owner: Option<LockOwner>, reply: ReplyWrite,
+        write_flags: WriteFlags, _flags: OpenFlags, _owner: Option<LockOwner>, reply: ReplyWrite,
     ) {
         let _turn = self.turns.take();
         let call = self.call(Operation::Write, request, ino);
-        match call.run(|call| call.fs().write(handle.0, offset, data)) {
+        let source = source(write_flags);
+        match call.run(|call| call.fs().write_from(source, handle.0, offset, data)) {
             // A request is far shorter than 4 GiB.
             Ok(()) => reply.written(u32::try_from(data.len()).unwrap_or(u32::MAX)),
             Err(errno) => reply.error(errno),
@@ -209,7 +212,7 @@ impl fuser::Filesystem for FuseAdapter {
     ) {
         let _turn = self.turns.take();
         let call = self.call(Operation::Flush, request, ino);
-        self.answer_slowly(call, reply, move |call| call.fs().flush(handle.0));
+        self.answer_slowly(call, reply, move |call| call.fs().flush(&call.caller, handle.0));
     }
 
     fn fsync(
@@ -246,12 +249,12 @@ impl fuser::Filesystem for FuseAdapter {
     }
 
     fn copy_file_range(
-        &self, request: &Request, _ino: INodeNo, handle: FileHandle, offset: u64, new_ino: INodeNo,
+        &self, request: &Request, ino: INodeNo, handle: FileHandle, offset: u64, new_ino: INodeNo,
         new_handle: FileHandle, new_offset: u64, length: u64, _flags: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
         let _turn = self.turns.take();
-        let call = self.call(Operation::Copy, request, new_ino);
+        let call = self.call(Operation::Copy, request, new_ino).from(ino, OsStr::new(""));
         let (from, to) = ((handle.0, offset), (new_handle.0, new_offset));
         let length = length.min(u64::from(u32::MAX));
         self.slow.run(move || match call.run(|call| call.fs().copy(from, to, length)) {
