@@ -92,7 +92,8 @@ macro_rules! suite {
                 an_upload_is_no_layer_before_it_is_finished
                 finish_with_a_wrong_digest_keeps_the_upload
                 a_finished_upload_can_only_be_read
-                a_cancelled_upload_can_only_be_read
+                a_cancelled_upload_is_read_and_written_by_who_has_it_open
+                room_is_reserved_and_given_back
                 an_upload_can_be_cancelled_twice
                 every_upload_is_listed_until_it_ends
                 uploads_are_listed_in_the_order_in_which_they_are_found

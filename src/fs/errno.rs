@@ -137,6 +137,7 @@ fn io_remedy(number: i32) -> &'static str {
         libc::EROFS => {
             "the store's file system is read-only; mount with -o ro, or make it writable"
         }
+        libc::EOPNOTSUPP => "the store's file system cannot do this; go on without",
         _ => "check the store's folder",
     }
 }

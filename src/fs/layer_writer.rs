@@ -6,9 +6,9 @@
 
 use crate::fs::fault::{Fault, Result};
 use crate::model::{Area, AttributesChange, Digest, Error, RepositoryName, UploadName};
-use crate::registry::{LayerUpload, Repository, Subject, UploadStat};
+use crate::registry::{Allocation, LayerUpload, Repository, Subject, UploadStat};
 use parking_lot::Mutex;
-use std::{ffi::OsStr, fmt, sync::Arc};
+use std::{ffi::OsStr, fmt, ops::Range, sync::Arc};
 
 /// A layer being written under its digest.
 pub(super) struct LayerWriter {
@@ -61,6 +61,16 @@ impl LayerWriter {
         }
         self.begin_change()?;
         self.upload.truncate(length).map_err(|error| self.after_the_end(error))
+    }
+
+    /// Reserves room, or gives it back. Room alone is no content: nothing has to be published for it.
+    pub(super) fn allocate(&self, range: Range<u64>, kind: Allocation) -> Result<()> {
+        match kind {
+            Allocation::Extend if range.end > self.stat()?.length => self.begin_change()?,
+            Allocation::Punch => self.begin_change()?,
+            Allocation::Extend | Allocation::Reserve => {}
+        }
+        self.upload.allocate(range, kind).map_err(|error| self.after_the_end(error))
     }
 
     /// Publishes what was written since the last time. With nothing written this is a no-op, unless

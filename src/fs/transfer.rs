@@ -5,6 +5,8 @@ use crate::fs::fault::{Fault, Result};
 use crate::fs::handles::Handle;
 use crate::fs::layer_writer::LayerWriter;
 use crate::model::{Error, RepositoryName};
+use crate::registry::Allocation;
+use std::ops::Range;
 
 /// Bytes copied by one call at most: a long copy is many calls, so that it can be interrupted.
 const COPY_BYTES_MAX: u64 = 64 << 20;
@@ -68,18 +70,14 @@ impl RegistryFs {
         }
     }
 
-    /// Lengthens an open file to `end` when it is shorter: what can be seen of fallocate(2) with no
-    /// flags. No room is reserved.
-    pub fn allocate(&self, handle: u64, end: u64) -> Result<()> {
-        match &*self.handles.get(handle)? {
-            Handle::Upload(upload) if upload.stat()?.length < end => Ok(upload.truncate(end)?),
-            Handle::LayerWriter(writer) if writer.stat()?.length < end => writer.truncate(end),
-            Handle::Upload(_) | Handle::LayerWriter(_) => Ok(()),
-            Handle::ManifestWriter(_) => Err(Fault::NotKept("reservations in manifests")),
-            Handle::Layer(..) | Handle::UploadReader(_) | Handle::Pinned(_) | Handle::Folder(_) => {
-                Err(Fault::BadHandle)
-            }
-        }
+    /// Reserves room for `length` bytes of an open file from `offset` on, or gives it back.
+    pub(super) fn allocate(
+        &self, handle: u64, offset: u64, length: u64, kinds: &[Allocation],
+    ) -> Result<()> {
+        let end = offset.checked_add(length).filter(|end| *end <= i64::MAX as u64);
+        let range = offset..end.ok_or(Fault::TooLong)?;
+        let handle = self.handles.get(handle)?;
+        kinds.iter().try_for_each(|kind| allocate(&handle, range.clone(), *kind))
     }
 
     /// Copies at most `length` bytes from one open file to another, and gives how many. A layer
@@ -121,6 +119,18 @@ impl RegistryFs {
         match writer.mount(repository) {
             Err(Fault::Registry(error)) if error.is_unknown() => Ok(false),
             mounted => mounted,
+        }
+    }
+}
+
+fn allocate(handle: &Handle, range: Range<u64>, kind: Allocation) -> Result<()> {
+    match handle {
+        Handle::Upload(upload) => Ok(upload.allocate(range, kind)?),
+        Handle::LayerWriter(writer) => writer.allocate(range, kind),
+        // It lies in memory.
+        Handle::ManifestWriter(_) => Err(Fault::NotKept("reservations in manifests")),
+        Handle::Layer(..) | Handle::UploadReader(_) | Handle::Pinned(_) | Handle::Folder(_) => {
+            Err(Fault::BadHandle)
         }
     }
 }

@@ -19,7 +19,9 @@ pub mod memory;
 
 pub use attributes::{AttributeService, Subject};
 pub use cursor::{Cursor, Position};
-pub use layers::{Layer, LayerService, LayerStat, LayerUpload, UploadReader, UploadStat};
+pub use layers::{
+    Allocation, Layer, LayerService, LayerStat, LayerUpload, UploadReader, UploadStat,
+};
 pub use manifests::{ManifestService, ManifestStat, PutAs, Retag};
 pub use references::{ReferenceCheck, check_put};
 

@@ -9,6 +9,7 @@ mod attributes;
 mod blobs;
 mod directory;
 mod durable;
+mod edit;
 mod finish;
 mod folder;
 mod follower;

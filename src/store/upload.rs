@@ -8,7 +8,7 @@
 //! repository can be renamed under its uploads.
 
 use crate::model::{AttributesChange, Digest, Error, Result, UploadId, UploadName};
-use crate::registry::{Layer, LayerUpload, UploadStat};
+use crate::registry::{Allocation, Layer, LayerUpload, UploadStat};
 use crate::store::{
     Store, attributes,
     blobs::read_fully,
@@ -23,11 +23,12 @@ use crate::store::{
     uploads::{self, Known},
 };
 use parking_lot::{Mutex, MutexGuard};
-use rustix::fs::{self, FlockOperation};
+use rustix::fs::{self, FallocateFlags, FlockOperation};
 use std::{
     any::Any,
     fs::File,
     io::Write as _,
+    ops::Range,
     os::{
         fd::{AsFd as _, BorrowedFd},
         unix::fs::FileExt as _,
@@ -87,8 +88,10 @@ pub(super) enum Life {
     Stored(Box<Stored>),
     /// It is a layer.
     Finished,
-    /// It is gone.
+    /// It is gone. Its data goes with the last who has it open, and is nobody else's.
     Cancelled,
+    /// It is gone, and its data is a blob.
+    Withdrawn,
     /// Nobody has it open, and somebody else may take it up.
     Closed,
 }
@@ -195,20 +198,6 @@ impl Shared {
         attributes::stat(&self.data, || self.path(layout::DATA)).map(|stat| folder::length(&stat))
     }
 
-    /// Makes ready for bytes from `offset` on to change: nobody shall take the old hash for theirs.
-    pub(super) fn before_change(&self, work: &mut Work, offset: u64) -> Result<()> {
-        if work.progress.is_noted_beyond(offset) {
-            notes::remove(&self.store, self.id)?;
-            work.progress.forget_note();
-        }
-        if work.progress.is_kept_beyond(offset) {
-            states::remove_beyond(&self.repository, self.id, offset)?;
-            work.progress.forget_kept();
-        }
-        work.progress.disturb(offset);
-        Ok(())
-    }
-
     pub(super) fn io(&self, doing: &'static str) -> impl FnOnce(std::io::Error) -> Error {
         Error::io(doing, self.path(layout::DATA))
     }
@@ -246,16 +235,16 @@ impl LayerUpload for LocalUpload {
     }
 
     fn write_at(&self, data: &[u8], offset: u64) -> Result<()> {
-        let shared = &self.shared;
-        let mut work = shared.open_work()?;
         if data.is_empty() {
-            return Ok(());
+            return self.shared.edit("write", u64::MAX, |_| Ok(()), |_| {});
         }
-        shared.before_change(&mut work, offset)?;
-        shared.data.write_all_at(data, offset).map_err(shared.io("write"))?;
-        work.progress.wrote(offset, offset.saturating_add(data.len() as u64));
-        shared.wake(&work);
-        Ok(())
+        let end = offset.saturating_add(data.len() as u64);
+        self.shared.edit(
+            "write",
+            offset,
+            |file| file.write_all_at(data, offset),
+            |progress| progress.wrote(offset, end),
+        )
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
@@ -263,12 +252,24 @@ impl LayerUpload for LocalUpload {
     }
 
     fn truncate(&self, length: u64) -> Result<()> {
-        let shared = &self.shared;
-        let mut work = shared.open_work()?;
-        shared.before_change(&mut work, length)?;
-        shared.data.set_len(length).map_err(shared.io("cut"))?;
-        work.progress.cut(length);
-        Ok(())
+        let cut = |progress: &mut Progress| progress.cut(length);
+        self.shared.edit("cut", length, |file| file.set_len(length), cut)
+    }
+
+    fn allocate(&self, range: Range<u64>, kind: Allocation) -> Result<()> {
+        let (flags, doing, changed_from) = match kind {
+            Allocation::Extend => (FallocateFlags::empty(), "reserve room for", u64::MAX),
+            Allocation::Reserve => (FallocateFlags::KEEP_SIZE, "reserve room for", u64::MAX),
+            Allocation::Punch => (
+                FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
+                "punch a hole into",
+                range.start,
+            ),
+        };
+        let length = range.end.saturating_sub(range.start);
+        let allocate = |file: &File| Ok(fs::fallocate(file, flags, range.start, length)?);
+        // Zeros that nobody wrote are hashed at finish, as those of any hole are.
+        self.shared.edit(doing, changed_from, allocate, |_| {})
     }
 
     fn rename(&self, name: &UploadName) -> Result<()> {
@@ -347,7 +348,9 @@ impl LayerUpload for LocalUpload {
                 let computed = stored.canonical;
                 return Err(Error::DigestMismatch { expected: *digest, computed });
             }
-            Life::Finished | Life::Cancelled | Life::Closed => return Err(shared.unknown()),
+            Life::Finished | Life::Cancelled | Life::Withdrawn | Life::Closed => {
+                return Err(shared.unknown());
+            }
         };
         let layer = shared.link(&stored, links)?;
         work.life = Life::Finished;
@@ -359,12 +362,14 @@ impl LayerUpload for LocalUpload {
         let shared = &self.shared;
         let _renaming = shared.renaming.lock();
         let mut work = shared.work.lock();
-        match work.life {
-            Life::Open | Life::Stored(_) => shared.remove_folder()?,
-            Life::Cancelled => return Ok(()),
+        let after = match work.life {
+            Life::Open => Life::Cancelled,
+            Life::Stored(_) => Life::Withdrawn,
+            Life::Cancelled | Life::Withdrawn => return Ok(()),
             Life::Finished | Life::Closed => return Err(shared.unknown()),
-        }
-        work.life = Life::Cancelled;
+        };
+        shared.remove_folder()?;
+        work.life = after;
         shared.ended.store(true, Ordering::Release);
         Ok(())
     }

@@ -1,10 +1,11 @@
 //! Values of the mount as FUSE writes them, and FUSE's flags as the mount reads them.
 
-use crate::fs::fault::Result;
+use crate::fs::fault::{Fault, Result};
 use crate::fs::open::OpenMode;
 use crate::fs::rename::RenameMode;
 use crate::fs::{FileStat, Ino};
 use crate::model::Error;
+use crate::registry::Allocation;
 use fuser::{
     FileAttr, FileType, Generation, INodeNo, InitFlags, KernelConfig, OpenAccMode, OpenFlags,
     RenameFlags, TimeOrNow,
@@ -47,6 +48,21 @@ pub(super) fn rename_mode(flags: RenameFlags) -> Result<RenameMode> {
         RenameFlags::RENAME_NOREPLACE => Ok(RenameMode::KeepExisting),
         RenameFlags::RENAME_EXCHANGE => Ok(RenameMode::Exchange),
         _ => Err(Error::Unsupported("a rename of this kind").into()),
+    }
+}
+
+/// What a call of fallocate(2) asks for, one after the other.
+pub(super) fn allocations(mode: i32) -> Result<&'static [Allocation]> {
+    const PUNCH: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    const ZERO: i32 = libc::FALLOC_FL_ZERO_RANGE;
+    const ZERO_WITHIN: i32 = ZERO | libc::FALLOC_FL_KEEP_SIZE;
+    match mode {
+        0 => Ok(&[Allocation::Extend]),
+        libc::FALLOC_FL_KEEP_SIZE => Ok(&[Allocation::Reserve]),
+        PUNCH => Ok(&[Allocation::Punch]),
+        ZERO => Ok(&[Allocation::Punch, Allocation::Extend]),
+        ZERO_WITHIN => Ok(&[Allocation::Punch, Allocation::Reserve]),
+        _ => Err(Fault::NotKept("reservations of this kind")),
     }
 }
 

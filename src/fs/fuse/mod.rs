@@ -10,11 +10,10 @@ mod encode;
 pub(super) use adapter::FuseAdapter;
 
 use crate::fs::counters::Operation;
-use crate::fs::fault::Fault;
 use crate::fs::folders::Row;
 use crate::fs::fuse::call::{reply_opened, reply_room};
 use crate::fs::fuse::encode::{
-    GENERATION, configure, file_attr, file_type, open_mode, rename_mode, time,
+    GENERATION, allocations, configure, file_attr, file_type, open_mode, rename_mode, time,
 };
 use crate::fs::lanes::Lane;
 use crate::fs::xattr::{SetCondition, xattr_lane};
@@ -240,9 +239,9 @@ impl fuser::Filesystem for FuseAdapter {
     ) {
         let _turn = self.turns.take();
         let call = self.call(Operation::Fallocate, request, ino);
-        call.empty(reply, |call| match mode {
-            0 => call.fs().allocate(handle.0, offset.saturating_add(length)),
-            _ => Err(Fault::NotKept("reservations of this kind")),
+        // The disk may have to write zeros.
+        self.answer_slowly(call, reply, move |call| {
+            call.fs().allocate(handle.0, offset, length, allocations(mode)?)
         });
     }
 
