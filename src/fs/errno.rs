@@ -55,6 +55,7 @@ fn explain_error(error: &Error) -> Explanation {
     let quiet = |number| Explanation { number, remedy: "", is_refusal: false };
     match error {
         Error::NameInvalid { .. } => refused(libc::EINVAL, "use a name of that form"),
+        Error::NameTooLong { .. } => refused(libc::ENAMETOOLONG, "use a shorter name"),
         Error::RepositoryUnknown(_)
         | Error::TagUnknown(..)
         | Error::ManifestUnknown(..)

@@ -28,6 +28,7 @@ pub mod mountinfo;
 mod open;
 mod refusals;
 mod rename;
+mod staging;
 mod transfer;
 mod turns;
 mod xattr;
@@ -47,12 +48,10 @@ use crate::fs::handles::{Handles, Uploads, Writers};
 use crate::fs::inodes::{Inodes, Known};
 use crate::fs::node::Node;
 use crate::fs::refusals::Refusals;
-use crate::model::{Area, AttributesChange, RepositoryName};
+use crate::fs::staging::StagingFolders;
+use crate::model::{AttributesChange, RepositoryName};
 use crate::registry::{Registry, Repository};
-use parking_lot::Mutex;
 use std::{
-    collections::HashSet,
-    ffi::OsString,
     path::PathBuf,
     sync::{
         Arc,
@@ -101,9 +100,7 @@ pub struct RegistryFs {
     handles: Handles,
     writers: Writers,
     uploads: Uploads,
-    /// Staging folders that were made since the mount began. They have no place in a store; the
-    /// uploads in them name them.
-    staging: Mutex<HashSet<(RepositoryName, Area, OsString)>>,
+    staging: StagingFolders,
     refusals: Refusals,
     counters: Counters,
     /// Calls that are under way, and files whose last close is.
@@ -141,7 +138,7 @@ impl RegistryFs {
             handles: Handles::default(),
             writers: Writers::default(),
             uploads: Uploads::default(),
-            staging: Mutex::default(),
+            staging: StagingFolders::default(),
             refusals: Refusals::default(),
             counters: Counters::default(),
             busy: AtomicUsize::new(0),
