@@ -84,9 +84,11 @@ impl RegistryFs {
                 let attributes = self.repository(name).attributes().get(&Subject::Area(*area))?;
                 (folder(attributes), CHANGING_LIFE)
             }
-            Node::StagingFolder(..) | Node::Control => {
-                (folder(self.own_attributes(FOLDER_PERMISSIONS)), CHANGING_LIFE)
+            Node::StagingFolder(name, area, path) => {
+                let known = self.staging.attributes(&(name.clone(), *area, path.clone()));
+                (folder(known.unwrap_or_else(|| self.folder_attributes())), CHANGING_LIFE)
             }
+            Node::Control => (folder(self.folder_attributes()), CHANGING_LIFE),
             Node::ControlFile(control) => {
                 let length = self.control_text(*control).len() as u64;
                 (file(length, self.own_attributes(CONTROL_PERMISSIONS)), UNPUBLISHED_LIFE)
@@ -175,6 +177,11 @@ impl RegistryFs {
             accessed_at: at,
             changed_at: at,
         }
+    }
+
+    /// Attributes of a folder that exists in the mount only, and of which nobody said anything.
+    pub(super) fn folder_attributes(&self) -> Attributes {
+        self.own_attributes(FOLDER_PERMISSIONS)
     }
 
     fn draft_attributes(&self, draft: &DraftStat) -> Attributes {

@@ -65,6 +65,7 @@ fn explain_error(error: &Error) -> Explanation {
     let quiet = |number| Explanation { number, remedy: "", is_refusal: false };
     match error {
         Error::NameInvalid { kind, .. } => refused(libc::EINVAL, name_remedy(kind)),
+        Error::NameTooLong { .. } => refused(libc::ENAMETOOLONG, "use a shorter name"),
         Error::RepositoryUnknown(_)
         | Error::TagUnknown(..)
         | Error::ManifestUnknown(..)

@@ -7,19 +7,15 @@ use crate::fs::handles::Handle;
 use crate::fs::inodes::Ino;
 use crate::fs::listing::{Listed, Listing, Target};
 use crate::fs::node::{Name, Node};
+use crate::fs::staging::{changed, folder_in, place};
 use crate::fs::{Caller, RegistryFs};
-use crate::model::{Area, Error, RepositoryName};
+use crate::model::{AttributesChange, Error};
 use crate::registry::{Capacity, Subject};
 use parking_lot::Mutex;
 use std::{
-    ffi::{OsStr, OsString},
-    os::unix::ffi::OsStrExt as _,
-    time::Duration,
+    ffi::OsStr,
+    time::{Duration, SystemTime},
 };
-
-/// How many staging folders may exist that no upload names. rsync makes one for a folder that it
-/// copies into, and removes it.
-const STAGING_FOLDERS_MAX: usize = 4096;
 
 /// An entry of a listing, as the adapter encodes it.
 pub(super) struct Row<'a> {
@@ -36,7 +32,7 @@ pub(super) struct Row<'a> {
 }
 
 impl RegistryFs {
-    /// Makes the folder `name` in the folder `parent`: a repository, or a staging folder.
+    /// Makes the folder `name` in the folder `parent`: a repository, or a folder for uploads.
     pub(super) fn mkdir(
         &self, caller: &Caller, parent: Ino, name: &OsStr, permissions: u32,
     ) -> Result<Entry> {
@@ -50,17 +46,25 @@ impl RegistryFs {
                 self.entry(Node::Repository(repository))
             }
             (Name::Node(node), _) if self.stat(&node).is_ok() => Err(Fault::exists(name)),
-            // In `uploads` as well as in the other two only hidden ones, as rsync makes them.
-            (Name::Upload, Node::Area(repository, area)) if name.as_bytes().starts_with(b".") => {
-                if self.find(&folder, name).is_ok() {
-                    return Err(Fault::exists(name));
+            (Name::Upload, _) => {
+                let key = folder_in(&folder, name).ok_or(Fault::NotADirectory)?;
+                match self.find(&folder, name) {
+                    Ok(_) => return Err(Fault::exists(name)),
+                    Err(Fault::NoEntry) => {}
+                    Err(fault) => return Err(fault),
                 }
-                let key = (repository.clone(), *area, name.to_owned());
-                self.make_staging(key)?;
-                self.entry(Node::StagingFolder(repository.clone(), *area, name.to_owned()))
+                let now = Some(SystemTime::now());
+                let new = AttributesChange {
+                    modified_at: now,
+                    accessed_at: now,
+                    ..self.creation(caller, permissions)
+                };
+                self.staging.make(key.clone(), changed(self.folder_attributes(), &new))?;
+                self.touch_folder(&folder);
+                self.entry(Node::StagingFolder(key.0, key.1, key.2))
             }
-            (Name::Node(_) | Name::Upload, _) => {
-                let reason = "there are no folders here but hidden ones for staging (.NAME)";
+            (Name::Node(_), _) => {
+                let reason = "there are no folders here, only files";
                 Err(Error::Unsupported(reason).into())
             }
             (Name::Impossible { kind, reason }, _) => Err(Fault::impossible(kind, name, reason)),
@@ -76,20 +80,21 @@ impl RegistryFs {
         match &node {
             Node::Repository(repository) => {
                 self.registry.remove(repository)?;
-                self.forget_staging(repository);
+                self.staging.forget_repository(repository);
                 self.inodes.detach_repository(repository);
             }
             Node::Area(..) => {
-                if self.listing(&node, parent)?.has_more()? {
+                if !self.is_empty(&node)? {
                     return Err(Fault::FolderNotEmpty);
                 }
             }
             Node::StagingFolder(repository, area, file) => {
-                if self.listing(&node, parent)?.has_more()? {
+                if !self.is_empty(&node)? {
                     return Err(Fault::FolderNotEmpty);
                 }
-                self.staging.lock().remove(&(repository.clone(), *area, file.clone()));
+                self.staging.remove(&(repository.clone(), *area, file.clone()));
                 self.inodes.detach(&node);
+                self.touch_folder(&folder);
             }
             Node::Control => return Err(Error::Unsupported("the control folder stays").into()),
             Node::Root
@@ -102,20 +107,6 @@ impl RegistryFs {
         Ok(())
     }
 
-    fn make_staging(&self, key: (RepositoryName, Area, OsString)) -> Result<()> {
-        let mut staging = self.staging.lock();
-        if staging.len() >= STAGING_FOLDERS_MAX {
-            let limit = STAGING_FOLDERS_MAX;
-            return Err(Error::TooMany { what: "staging folders", limit }.into());
-        }
-        staging.insert(key);
-        Ok(())
-    }
-
-    fn forget_staging(&self, repository: &RepositoryName) {
-        self.staging.lock().retain(|(name, ..)| !name.is_within(repository));
-    }
-
     /// Opens the folder `ino` for listing.
     pub(super) fn opendir(&self, ino: Ino) -> Result<u64> {
         let node = self.node(ino)?;
@@ -123,14 +114,14 @@ impl RegistryFs {
         Ok(self.handles.insert(ino, Handle::Folder(Mutex::new(listing))))
     }
 
+    /// Whether there is anything in a folder.
+    pub(super) fn is_empty(&self, folder: &Node) -> Result<bool> {
+        Ok(!self.listing(folder, Ino::UNKNOWN)?.has_more()?)
+    }
+
     fn listing(&self, node: &Node, ino: Ino) -> Result<Listing> {
-        let mut staging = Vec::new();
-        if let Node::Area(repository, area) = node {
-            let made = self.staging.lock();
-            let here = made.iter().filter(|(name, of, _)| name == repository && of == area);
-            staging.extend(here.map(|(.., folder)| folder.clone()));
-        }
-        entries::listing(&*self.registry, node, ino, &staging)
+        let made = place(node).map(|(name, area, path)| self.staging.inside(name, area, path));
+        entries::listing(&*self.registry, node, ino, made.unwrap_or_default())
     }
 
     /// Lists entries of an open folder from `offset` on, until `add` says that the reply is full.

@@ -7,6 +7,7 @@ use crate::fs::handles::{Handle, Writer};
 use crate::fs::inodes::Ino;
 use crate::fs::manifest_writer;
 use crate::fs::node::{Name, Node};
+use crate::fs::staging::{FolderKey, folder_in};
 use crate::model::{Area, AttributesChange, Error, Reference, RepositoryName, UploadName};
 use crate::registry::Subject;
 use std::ffi::OsStr;
@@ -38,7 +39,7 @@ impl RegistryFs {
         Ok(Entry { ino: self.inodes.look_up(node), stat, life })
     }
 
-    /// The upload or staging folder of that name.
+    /// The upload of that name, or the folder for uploads.
     fn find_upload(&self, folder: &Node, name: &OsStr) -> Result<Option<Node>> {
         let Some((upload_name, repository)) = upload_name(folder, name)? else { return Ok(None) };
         let layers = self.repository(repository);
@@ -46,15 +47,13 @@ impl RegistryFs {
         if let Some(uuid) = layers.find_upload(&upload_name)? {
             return Ok(Some(Node::Upload(repository.clone(), uuid)));
         }
-        let Node::Area(_, area) = folder else { return Ok(None) };
-        if self.has_staging_folder(repository, *area, name)? {
-            let folder = name.to_owned();
-            return Ok(Some(Node::StagingFolder(repository.clone(), *area, folder)));
-        }
-        if *area != Area::Uploads {
-            return Ok(None);
+        if let Some(key) = folder_in(folder, name)
+            && self.has_staging_folder(&key)?
+        {
+            return Ok(Some(Node::StagingFolder(key.0, key.1, key.2)));
         }
         // Uploads of other programs have no name but their UUID.
+        let Node::Area(_, Area::Uploads) = folder else { return Ok(None) };
         let Some(uuid) = name.to_str().and_then(|name| name.parse().ok()) else {
             return Ok(None);
         };
@@ -65,15 +64,21 @@ impl RegistryFs {
         }
     }
 
-    /// Whether there is a staging folder: one that was made here, or that an upload names.
-    fn has_staging_folder(
-        &self, repository: &RepositoryName, area: Area, folder: &OsStr,
-    ) -> Result<bool> {
-        let key = (repository.clone(), area, folder.to_owned());
-        if self.staging.lock().contains(&key) {
+    /// Whether there is a folder for uploads: one that is remembered, or that an upload names.
+    fn has_staging_folder(&self, key: &FolderKey) -> Result<bool> {
+        if self.staging.attributes(key).is_some() {
             return Ok(true);
         }
-        Ok(self.repository(repository).layers().has_upload_folder(area, folder)?)
+        let (repository, area, path) = key;
+        Ok(self.repository(repository).layers().has_upload_folder(*area, path)?)
+    }
+
+    /// Something in `folder` came or went. Of an area's own folder the store keeps the time.
+    pub(super) fn touch_folder(&self, folder: &Node) {
+        if let Node::StagingFolder(name, area, path) = folder {
+            let key = (name.clone(), *area, path.clone());
+            self.staging.touch(&key, self.folder_attributes());
+        }
     }
 
     /// The kernel gives back `count` look-ups of `ino`. Says whether its number is gone.
@@ -177,8 +182,11 @@ impl RegistryFs {
                 Ok(())
             }
             (Node::Root, None) => Ok(self.registry.change(change)?),
-            // rsync sets times on the folders it makes; there is nothing to keep them on.
-            (Node::StagingFolder(..), None) => Ok(()),
+            (Node::StagingFolder(name, area, path), None) => {
+                let key = (name.clone(), *area, path.clone());
+                self.staging.change(&key, self.folder_attributes(), change);
+                Ok(())
+            }
             (_, None) => {
                 Err(Error::Unsupported("this has no attributes of its own to change").into())
             }

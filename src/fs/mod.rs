@@ -30,6 +30,7 @@ mod open;
 mod refusals;
 mod rename;
 mod staged_link;
+mod staging;
 mod transfer;
 mod turns;
 mod xattr;
@@ -49,12 +50,11 @@ use crate::fs::handles::{Handles, Uploads, Writers};
 use crate::fs::inodes::{Inodes, Known};
 use crate::fs::node::Node;
 use crate::fs::refusals::Refusals;
-use crate::model::{Area, AttributesChange, RepositoryName};
+use crate::fs::staging::StagingFolders;
+use crate::model::{AttributesChange, RepositoryName};
 use crate::registry::{Registry, Repository};
-use parking_lot::Mutex;
 use std::{
-    collections::HashSet,
-    ffi::{OsStr, OsString},
+    ffi::OsStr,
     path::PathBuf,
     sync::{
         Arc,
@@ -108,9 +108,7 @@ pub struct RegistryFs {
     handles: Handles,
     writers: Writers,
     uploads: Uploads,
-    /// Staging folders that were made since the mount began. They have no place in a store; the
-    /// uploads in them name them.
-    staging: Mutex<HashSet<(RepositoryName, Area, OsString)>>,
+    staging: StagingFolders,
     refusals: Refusals,
     counters: Counters,
     /// Calls that are under way, and files whose last close is.
@@ -148,7 +146,7 @@ impl RegistryFs {
             handles: Handles::default(),
             writers: Writers::default(),
             uploads: Uploads::default(),
-            staging: Mutex::default(),
+            staging: StagingFolders::default(),
             refusals: Refusals::default(),
             counters: Counters::default(),
             busy: AtomicUsize::new(0),

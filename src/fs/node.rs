@@ -10,7 +10,8 @@
 //!         ├── manifests/3.19                   a tag
 //!         ├── manifests/sha256:9a…             a revision; found by name, not listed
 //!         ├── manifests/.NAME                  staging, as in layers
-//!         └── uploads/ANYTHING                 an upload in progress
+//!         ├── uploads/ANYTHING                 an upload in progress
+//!         └── uploads/FOLDER/…                 uploads in folders, as deep as one likes
 //! ```
 //!
 //! A component of a repository's name that equals one of the three folders is shown with a leading
@@ -40,7 +41,8 @@ pub enum Node {
     Revision(RepositoryName, Digest),
     /// An upload, wherever it is shown.
     Upload(RepositoryName, UploadId),
-    /// A folder for staging in `layers` or `manifests` (`rsync --delay-updates` makes one).
+    /// A folder among uploads, by its path in the area: below `uploads`, or a dot folder in `layers`
+    /// or `manifests` (`rsync --delay-updates` makes one).
     StagingFolder(RepositoryName, Area, OsString),
     /// The control folder.
     Control,

@@ -166,6 +166,7 @@ impl RegistryFs {
         let (upload_name, repository) = upload_name(folder, name)?.ok_or(Fault::NotADirectory)?;
         let upload = self.repository(repository).layers().upload(&upload_name, attributes)?;
         self.uploads.insert(&upload);
+        self.touch_folder(folder);
         Ok((Node::Upload(repository.clone(), upload.uuid()), Handle::Upload(upload)))
     }
 

@@ -7,6 +7,7 @@ use crate::fs::inodes::Ino;
 use crate::fs::lookup::upload_name;
 use crate::fs::manifest_writer;
 use crate::fs::node::{Name, Node};
+use crate::fs::staging::folder_in;
 use crate::model::{
     AttributesChange, Digest, Error, MANIFEST_BYTES_MAX, Reference, RepositoryName, Tag, UploadId,
 };
@@ -46,7 +47,18 @@ impl RegistryFs {
             }
         }
         self.check_published(&from)?;
-        match (&from, to) {
+        self.rename_node(&from, to, (&to_folder, new_name), mode)?;
+        self.touch_folder(&from_folder);
+        self.touch_folder(&to_folder);
+        Ok(())
+    }
+
+    /// Renames `from` to `to`, which is nothing that a name alone tells in folders of uploads.
+    fn rename_node(
+        &self, from: &Node, to: Option<Node>, (to_folder, new_name): (&Node, &OsStr),
+        mode: RenameMode,
+    ) -> Result<()> {
+        match (from, to) {
             (Node::Tag(a, tag), Some(Node::Tag(b, new_tag))) if *a == b => {
                 self.retag(a, tag, &new_tag, mode)
             }
@@ -54,14 +66,15 @@ impl RegistryFs {
                 Err(Error::Unsupported("only tags of one repository can be exchanged").into())
             }
             (Node::Upload(repository, uuid), Some(to)) => {
-                self.rename_upload_to_content(repository, uuid, &from, to)
+                self.rename_upload_to_content(repository, uuid, from, to)
             }
             (Node::Upload(repository, uuid), None) => {
-                self.rename_upload(repository, uuid, &to_folder, new_name)
+                self.rename_upload(repository, uuid, to_folder, new_name)
             }
             (Node::Layer(a, digest), Some(Node::Layer(b, to))) => {
                 self.move_layer(a, digest, &b, &to)
             }
+            (Node::StagingFolder(..), None) => self.rename_folder(from, to_folder, new_name),
             (Node::Repository(a), Some(Node::Repository(b))) => self.rename_repository(a, &b),
             (Node::Layer(..) | Node::Tag(..) | Node::Revision(..), _) => Err(Fault::CrossDevice),
             (
@@ -191,6 +204,9 @@ impl RegistryFs {
         if repository != name {
             return Err(Fault::CrossDevice);
         }
+        if let Ok(Node::StagingFolder(..)) = self.find(folder, file) {
+            return Err(Fault::IsADirectory);
+        }
         let replaced = self.repository(name).layers().find_upload(&new_name)?;
         if replaced == Some(*uuid) {
             return Ok(());
@@ -199,6 +215,33 @@ impl RegistryFs {
         if let Some(replaced) = replaced {
             self.cancel(name, &replaced)?;
         }
+        Ok(())
+    }
+
+    /// An empty folder among uploads gets another name. What lies in a full one would have to be
+    /// renamed one by one, so that is left to the tool.
+    fn rename_folder(&self, from: &Node, to_folder: &Node, new_name: &OsStr) -> Result<()> {
+        let (Some(new), Node::StagingFolder(name, area, path)) =
+            (folder_in(to_folder, new_name), from)
+        else {
+            return Err(Fault::NotADirectory);
+        };
+        let to = Node::StagingFolder(new.0.clone(), new.1, new.2.clone());
+        match self.find(to_folder, new_name) {
+            Ok(existing) if existing == *from => return Ok(()),
+            Ok(existing @ Node::StagingFolder(..)) if !self.is_empty(&existing)? => {
+                return Err(Fault::FolderNotEmpty);
+            }
+            Ok(Node::StagingFolder(..)) | Err(Fault::NoEntry) => {}
+            Ok(_) => return Err(Fault::NotADirectory),
+            Err(fault) => return Err(fault),
+        }
+        if new.0 != *name || !self.is_empty(from)? {
+            return Err(Fault::CrossDevice);
+        }
+        let old = (name.clone(), *area, path.clone());
+        self.staging.rename(&old, new, self.folder_attributes());
+        self.inodes.rebind(from, to);
         Ok(())
     }
 
@@ -228,18 +271,8 @@ impl RegistryFs {
         }
         self.registry.rename(from, to)?;
         self.inodes.rename_repository(from, to);
-        self.rename_staging(from, to);
+        self.staging.rename_repository(from, to);
         Ok(())
-    }
-
-    fn rename_staging(&self, from: &RepositoryName, to: &RepositoryName) {
-        let mut staging = self.staging.lock();
-        let moved = staging.extract_if(|(name, ..)| name.is_within(from)).collect::<Vec<_>>();
-        for (name, area, folder) in moved {
-            if let Some(name) = name.rebased(from, to) {
-                staging.insert((name, area, folder));
-            }
-        }
     }
 
     /// Gives the file `ino` a second name: Tag for manifests, Mount for layers.
@@ -306,7 +339,11 @@ impl RegistryFs {
                 self.repository(repository).manifests().delete(&Reference::Digest(*digest))
             }
             Node::Layer(repository, digest) => self.repository(repository).layers().delete(digest),
-            Node::Upload(repository, uuid) => return self.cancel(repository, uuid),
+            Node::Upload(repository, uuid) => {
+                self.cancel(repository, uuid)?;
+                self.touch_folder(&folder);
+                return Ok(());
+            }
             Node::ControlFile(_) => {
                 return Err(Error::Unsupported("control files cannot be removed").into());
             }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::fs::node::Node;
-use crate::model::{Digest, Error};
+use crate::model::{Area, Digest, Error};
 use crate::registry::memory::MemoryRegistry;
 use std::ffi::OsStr;
 
@@ -317,6 +317,30 @@ fn a_staging_folder_holds_files_until_they_are_moved_out() {
     shell.rename(&staged, &layer_path(b"layer")).unwrap();
     shell.fs.rmdir(parent, name).unwrap();
     assert_eq!(shell.ls("a/layers"), [Digest::sha256(b"layer").to_string()]);
+}
+
+#[test]
+fn folders_of_uploads_lie_in_each_other() {
+    let shell = Shell::new();
+    for folder in ["a/uploads/x", "a/uploads/x/y", "a/manifests/.m", "a/manifests/.m/n"] {
+        shell.mkdir(folder).unwrap();
+        assert!(shell.mkdir(folder).is_err());
+        shell.write(&format!("{folder}/file"), b"content").unwrap();
+    }
+    assert_eq!(shell.ls("a/uploads"), ["x"]);
+    assert_eq!(shell.ls("a/uploads/x"), ["file", "y"]);
+    assert_eq!(shell.ls("a/uploads/x/y"), ["file"]);
+    assert_eq!(shell.ls("a/manifests/.m"), ["file", "n"]);
+    shell.rename("a/uploads/x/y/file", "a/uploads/x/y/z").unwrap();
+    assert!(matches!(shell.rename("a/uploads/x", "a/uploads/w"), Err(Fault::CrossDevice)));
+    assert!(matches!(shell.rename("a/uploads/x/file", "a/uploads/x/y"), Err(Fault::IsADirectory)));
+    assert!(matches!(shell.rename("a/manifests/.m", "a/uploads/x"), Err(Fault::FolderNotEmpty)));
+    let name = Digest::sha256(b"content");
+    shell.rename("a/uploads/x/y/z", &format!("a/layers/{name}")).unwrap();
+    assert!(shell.ls("a/uploads/x/y").is_empty());
+    shell.rename("a/uploads/x/y", "a/layers/.y").unwrap();
+    assert_eq!(shell.ls("a/uploads/x"), ["file"]);
+    shell.write("a/layers/.y/file", b"content").unwrap();
 }
 
 #[test]

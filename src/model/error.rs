@@ -20,6 +20,13 @@ pub enum Error {
         reason: &'static str,
     },
 
+    /// The name of a file, or the path of a folder, is longer than it can be.
+    #[error("a name of more than {limit} bytes cannot be")]
+    NameTooLong {
+        /// How many bytes it may have.
+        limit: usize,
+    },
+
     /// No repository and no namespace has this name.
     #[error("there is no repository {0}")]
     RepositoryUnknown(RepositoryName),

@@ -90,7 +90,7 @@ pub trait LayerService: Send + Sync {
     /// The upload that is found under `name`: the youngest when there are several.
     fn find_upload(&self, name: &UploadName) -> Result<Option<UploadId>>;
 
-    /// Whether an upload lies in the staging folder `folder` of `area`.
+    /// Whether an upload lies in or below the folder of `area` with the path `folder`.
     fn has_upload_folder(&self, area: Area, folder: &OsStr) -> Result<bool>;
 }
 

@@ -27,8 +27,8 @@ use std::{
 
 /// More than any `startedat` file has.
 const STARTED_AT_BYTES_MAX: u64 = 64;
-/// More than any `name` file has: an area and two file names.
-const NAME_BYTES_MAX: u64 = 1024;
+/// More than any `name` file has: an area, the path of a folder and the name of a file.
+const NAME_BYTES_MAX: u64 = 8 << 10;
 
 /// What does not change while an upload lasts, and its name.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -376,6 +376,13 @@ pub(crate) fn a_staging_folder_is_there_as_long_as_an_upload_lies_in_it(registry
     second.rename(&name).unwrap();
     assert!(!has(Area::Layers, staging));
     assert!(has(Area::Manifests, other));
-    second.rename(&upload_name("it")).unwrap();
+    let name = UploadName::from_bytes(b"uploads/image/blobs/sha256/it").unwrap();
+    second.rename(&name).unwrap();
     assert!(!has(Area::Manifests, other));
+    for folder in ["image", "image/blobs", "image/blobs/sha256"] {
+        assert!(has(Area::Uploads, OsStr::new(folder)), "{folder}");
+    }
+    assert!(!has(Area::Uploads, OsStr::new("blobs")) && !has(Area::Uploads, OsStr::new("imag")));
+    second.rename(&upload_name("it")).unwrap();
+    assert!(!has(Area::Uploads, OsStr::new("image")));
 }
