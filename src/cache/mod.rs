@@ -124,6 +124,18 @@ impl Registry for CachedRegistry {
         self.inner.change(change)
     }
 
+    fn extended(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        self.inner.extended(name)
+    }
+
+    fn extended_names(&self) -> Result<Vec<String>> {
+        self.inner.extended_names()
+    }
+
+    fn set_extended(&self, name: &str, value: Option<&[u8]>) -> Result<()> {
+        self.inner.set_extended(name, value)
+    }
+
     fn sync(&self) -> Result<()> {
         self.inner.sync()
     }

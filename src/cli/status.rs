@@ -205,6 +205,22 @@ fn refusals(status: &Value) -> String {
     }
 }
 
+/// Fails unless somebody serves the mount at `path`.
+pub(super) fn check_alive(path: &Path, entry: &MountEntry) -> Result<()> {
+    let shown = path.display();
+    match mountinfo::probe(path, PROBE_PATIENCE) {
+        Answer::Alive => Ok(()),
+        Answer::Stale => bail!(
+            "the daemon of the mount at {shown} is gone: mount again (regfs mount {} {shown}), or \
+             take it away (regfs umount {shown})",
+            entry.source.display()
+        ),
+        Answer::Silent => {
+            bail!("the mount at {shown} does not answer: regfs umount --lazy {shown} takes it away")
+        }
+    }
+}
+
 /// One line `key: value` for each value, whatever it belongs to: a newer daemon may say more than is
 /// known here.
 fn describe(key: &str, value: &Value, lines: &mut String) {

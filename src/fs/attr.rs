@@ -133,7 +133,7 @@ impl RegistryFs {
     }
 
     /// What the youngest writer of `node` has so far. Errors: `NoEntry` when nobody writes it.
-    fn writer_stat(&self, node: &Node) -> Result<FileStat> {
+    pub(super) fn writer_stat(&self, node: &Node) -> Result<FileStat> {
         match self.writers.get(node) {
             Some(Writer::Layer(writer)) if !writer.is_published() => {
                 let stat = writer.stat()?;

@@ -112,6 +112,12 @@ fn explain_error(error: &Error) -> Explanation {
             refused(libc::EBUSY, "wait until the other process has closed it, or end that")
         }
         Error::TooMany { .. } => refused(libc::ENFILE, "close some, and try again"),
+        // As the disk itself answers, which does not say of what there is no more.
+        Error::AttributesFull { .. } => refused(
+            libc::ENOSPC,
+            "set fewer or shorter attributes: ext4 keeps about 4,000 bytes of them for a file; or \
+             free space",
+        ),
         Error::NotEmpty(_) => refused(libc::ENOTEMPTY, NOT_EMPTY_REMEDY),
         // mv tries whether a name is free, and knows what to do when it is not.
         Error::Exists(_) => quiet(libc::EEXIST),

@@ -39,8 +39,8 @@ impl RegistryFs {
         let folder = self.node(parent)?;
         match (folder.child(name), &*folder) {
             (Name::Node(Node::Repository(repository)), _) => {
+                let attributes = self.creation_of_folder(caller, &folder, permissions)?;
                 self.registry.create(&repository)?;
-                let attributes = self.creation(caller, permissions);
                 let kept = self.repository(&repository);
                 kept.attributes().change(&Subject::Repository, &attributes)?;
                 self.entry(Node::Repository(repository))
@@ -57,7 +57,7 @@ impl RegistryFs {
                 let new = AttributesChange {
                     modified_at: now,
                     accessed_at: now,
-                    ..self.creation(caller, permissions)
+                    ..self.creation_of_folder(caller, &folder, permissions)?
                 };
                 self.staging.make(key.clone(), changed(self.folder_attributes(), &new))?;
                 self.touch_folder(&folder);

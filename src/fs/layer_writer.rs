@@ -218,15 +218,27 @@ impl LayerWriter {
             self.told.store(true, Ordering::Relaxed);
             return Err(Error::DigestMismatch { expected: self.digest, computed }.into());
         }
-        let subject = Subject::Upload(self.upload.uuid());
-        self.repository.attributes().change(&subject, change)?;
-        Ok(())
+        self.carry(change)
+    }
+
+    /// Changes the attributes that the layer will have, when there is one already that has them.
+    pub(super) fn carry(&self, change: &AttributesChange) -> Result<()> {
+        match self.repository.attributes().change(&self.subject(), change) {
+            // It has become the layer by now.
+            Err(error) if error.is_unknown() && self.is_published() => Ok(()),
+            outcome => Ok(outcome.map(drop)?),
+        }
+    }
+
+    /// What has the attributes until the layer is published.
+    pub(super) fn subject(&self) -> Subject {
+        Subject::Upload(self.upload.uuid())
     }
 
     /// Gives it the extended attributes of `from`.
     pub(super) fn take_extended(&self, from: &Subject) -> Result<()> {
         let kept = self.repository.attributes();
-        let to = Subject::Upload(self.upload.uuid());
+        let to = self.subject();
         for name in kept.extended_names(from)? {
             let value = kept.extended(from, &name)?;
             kept.set_extended(&to, &name, value.as_deref())?;

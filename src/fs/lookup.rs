@@ -173,6 +173,8 @@ impl RegistryFs {
                 if !published {
                     return writer.change(change);
                 }
+                // It is written over: this is for the one that is there, and for the one that will be.
+                writer.carry(change)?;
             }
             Some(_) | None => {}
         }

@@ -7,9 +7,9 @@
 
 use crate::fs::fault::{Fault, Result};
 use crate::model::{AttributesChange, Digest, Error, MANIFEST_BYTES_MAX, Manifest, Reference};
-use crate::registry::{PutAs, Repository};
+use crate::registry::{PutAs, Repository, Subject};
 use parking_lot::Mutex;
-use std::{sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, mem, sync::Arc, time::SystemTime};
 
 /// A manifest being written.
 pub(super) struct ManifestWriter {
@@ -31,6 +31,8 @@ struct Draft {
     refused: Option<u64>,
     old: Old,
     attributes: AttributesChange,
+    /// Extended attributes to set, or to remove for `None`, once it is put.
+    extended: Extended,
     modified_at: SystemTime,
     /// Whether a tool was told that what is here now was not put.
     told: bool,
@@ -66,6 +68,11 @@ impl Old {
     }
 }
 
+type Extended = BTreeMap<String, Option<Vec<u8>>>;
+
+/// How much of extended attributes a draft holds in memory: more than disks keep for one file.
+const EXTENDED_BYTES_MAX: usize = 128 << 10;
+
 /// What is known of an unpublished manifest.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DraftStat {
@@ -94,6 +101,7 @@ impl ManifestWriter {
             refused: None,
             old,
             attributes,
+            extended: Extended::new(),
             modified_at,
             told: false,
         };
@@ -156,7 +164,7 @@ impl ManifestWriter {
     /// comes again with every flush until something more is written, or what is missing is there.
     pub(super) fn flush(&self) -> Result<()> {
         let _publishing = self.publishing.lock();
-        let (bytes, attributes) = {
+        let (bytes, attributes, extended) = {
             let mut draft = self.draft.lock();
             if let Some(length) = draft.refused {
                 return Err(too_large(length).into());
@@ -169,9 +177,9 @@ impl ManifestWriter {
                 return Err(Error::ManifestInvalid(reason).into());
             }
             draft.dirty = false;
-            (draft.bytes.clone(), draft.attributes)
+            (draft.bytes.clone(), draft.attributes, mem::take(&mut draft.extended))
         };
-        let put = self.put(&bytes, &attributes);
+        let put = self.put(&bytes, &attributes, &extended);
         let mut draft = self.draft.lock();
         match put {
             Ok(()) => {
@@ -183,14 +191,52 @@ impl ManifestWriter {
             }
             Err(error) => {
                 draft.dirty = true;
+                // What was set meanwhile is newer.
+                let newer = mem::replace(&mut draft.extended, extended);
+                draft.extended.extend(newer);
                 return Err(error.into());
             }
         }
         Ok(())
     }
 
-    fn put(&self, bytes: &[u8], attributes: &AttributesChange) -> Result<(), Error> {
-        put(&*self.repository, bytes, &self.target, attributes)
+    fn put(
+        &self, bytes: &[u8], attributes: &AttributesChange, extended: &Extended,
+    ) -> Result<(), Error> {
+        put(&*self.repository, bytes, &self.target, attributes)?;
+        let subject = match &self.target {
+            Reference::Tag(tag) => Subject::Tag(tag.clone()),
+            Reference::Digest(digest) => Subject::Revision(*digest),
+        };
+        let kept = self.repository.attributes();
+        extended
+            .iter()
+            .try_for_each(|(name, value)| kept.set_extended(&subject, name, value.as_deref()))
+    }
+
+    /// What was done to an extended attribute that is not put yet: set, or removed. `None` for one
+    /// that was left as it is.
+    pub(super) fn extended(&self, name: &str) -> Option<Option<Vec<u8>>> {
+        self.draft.lock().extended.get(name).cloned()
+    }
+
+    /// The names of the extended attributes that were set, and of those that were removed.
+    pub(super) fn extended_names(&self) -> Vec<(String, bool)> {
+        let draft = self.draft.lock();
+        draft.extended.iter().map(|(name, value)| (name.clone(), value.is_some())).collect()
+    }
+
+    /// Sets an extended attribute of what will be put, or removes it. Errors: `AttributesFull`.
+    pub(super) fn set_extended(&self, name: &str, value: Option<&[u8]>) -> Result<(), Error> {
+        let mut draft = self.draft.lock();
+        let others = draft.extended.iter().filter(|(other, _)| *other != name);
+        let length = |name: &str, value: Option<&[u8]>| name.len() + value.map_or(0, <[u8]>::len);
+        let held: usize = others.map(|(name, value)| length(name, value.as_deref())).sum();
+        if held + length(name, value) > EXTENDED_BYTES_MAX {
+            return Err(Error::AttributesFull { path: self.target.to_string().into() });
+        }
+        draft.extended.insert(name.to_owned(), value.map(<[u8]>::to_vec));
+        Ok(())
     }
 
     /// The manifest as written so far, when it is one and has something that was not put.

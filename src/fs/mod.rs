@@ -18,6 +18,7 @@ mod fuse;
 mod fusermount;
 mod handles;
 mod inodes;
+mod keeper;
 mod lanes;
 mod layer_writer;
 mod listing;
@@ -25,6 +26,7 @@ mod lookup;
 mod manifest_writer;
 mod mapping;
 pub mod mount;
+mod mount_error;
 pub mod mountinfo;
 mod open;
 mod refusals;
@@ -51,7 +53,7 @@ use crate::fs::inodes::{Inodes, Known};
 use crate::fs::node::Node;
 use crate::fs::refusals::Refusals;
 use crate::fs::staging::StagingFolders;
-use crate::model::{AttributesChange, RepositoryName};
+use crate::model::{Attributes, AttributesChange, RepositoryName};
 use crate::registry::{Registry, Repository};
 use std::{
     ffi::OsStr,
@@ -74,6 +76,8 @@ pub struct FsOptions {
     pub umask: Option<u32>,
     /// Whether files that a user creates are given to that user; only root can.
     pub gives_files_away: bool,
+    /// The groups that files can be given to all the same: those of who mounts.
+    pub groups: Vec<u32>,
     /// What is mounted, as `regfs status` shows it.
     pub source: String,
     /// Where it is mounted, as `regfs status` shows it.
@@ -85,6 +89,9 @@ pub struct FsOptions {
     /// Counters of other parts, for `.regfs/metrics`.
     pub metrics: Vec<MetricSource>,
 }
+
+/// The bit of a folder that gives its group to what is made in it.
+const SET_GROUP_ID: u32 = 0o2000;
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, Default)]
@@ -184,14 +191,43 @@ impl RegistryFs {
         self.registry.repository(name)
     }
 
-    /// The attributes with which `caller` creates a file or folder.
-    fn creation(&self, caller: &Caller, permissions: u32) -> AttributesChange {
+    /// The attributes with which `caller` creates a file or folder in `parent`. A folder with the
+    /// set-group-ID bit gives its group to what is made in it.
+    fn creation(
+        &self, caller: &Caller, parent: &Node, permissions: u32,
+    ) -> Result<AttributesChange> {
+        let folder = self.stat(parent)?.0.attributes;
+        let inherited = (folder.permissions & SET_GROUP_ID != 0).then_some(folder.gid);
+        let given = self.options.gives_files_away;
+        let uid = given.then_some(caller.uid);
+        let gid = match inherited {
+            Some(gid) => (given || self.options.groups.contains(&gid)).then_some(gid),
+            None => given.then_some(caller.gid),
+        };
+        Ok(AttributesChange {
+            permissions: Some(permissions & 0o7777),
+            uid: uid.filter(|_| self.options.uid.is_none()),
+            gid: gid.filter(|_| self.options.gid.is_none()),
+            ..AttributesChange::default()
+        })
+    }
+
+    /// The same for a folder, which passes the bit on to what is made in it in turn.
+    fn creation_of_folder(
+        &self, caller: &Caller, parent: &Node, permissions: u32,
+    ) -> Result<AttributesChange> {
+        let passed_on = self.stat(parent)?.0.attributes.permissions & SET_GROUP_ID;
+        self.creation(caller, parent, permissions | passed_on)
+    }
+
+    /// The change that gives a second name the attributes of the first. Owners are only given by who
+    /// can.
+    fn as_linked(&self, attributes: &Attributes) -> AttributesChange {
         let given = self.options.gives_files_away;
         AttributesChange {
-            permissions: Some(permissions & 0o7777),
-            uid: (given && self.options.uid.is_none()).then_some(caller.uid),
-            gid: (given && self.options.gid.is_none()).then_some(caller.gid),
-            ..AttributesChange::default()
+            uid: given.then_some(attributes.uid),
+            gid: given.then_some(attributes.gid),
+            ..AttributesChange::to(attributes)
         }
     }
 

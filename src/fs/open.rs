@@ -98,7 +98,7 @@ impl RegistryFs {
             Err(Fault::NoEntry) => {}
             Err(fault) => return Err(fault),
         }
-        let attributes = self.creation(caller, permissions);
+        let attributes = self.creation(caller, &folder, permissions)?;
         let (node, handle) = match folder.child(name) {
             Name::Upload => self.create_upload(&folder, name, &attributes)?,
             Name::Impossible { kind, reason } => {
@@ -142,6 +142,30 @@ impl RegistryFs {
         })?;
         let handle = self.handles.insert(ino, handle);
         Ok((entry, Opened { handle, reading, flush: true, ino }))
+    }
+
+    /// Makes the empty file `name` in the folder `parent` without opening it, as `tar --xattrs` begins.
+    /// Only an upload can be there before it is written.
+    pub(super) fn make_file(
+        &self, caller: &Caller, parent: Ino, name: &OsStr, permissions: u32,
+    ) -> Result<Entry> {
+        let folder = self.node(parent)?;
+        if self.find(&folder, name).is_ok_and(|node| self.stat(&node).is_ok()) {
+            return Err(Fault::exists(name));
+        }
+        match folder.child(name) {
+            Name::Upload => {
+                let attributes = self.creation(caller, &folder, permissions)?;
+                let (node, _closed) = self.create_upload(&folder, name, &attributes)?;
+                self.entry(node)
+            }
+            Name::Impossible { kind, reason } => Err(Fault::impossible(kind, name, reason)),
+            Name::Node(_) => {
+                let reason = "layers and manifests are made and written in one go, not with mknod: \
+                              extract without --xattrs, or into uploads";
+                Err(Error::Unsupported(reason).into())
+            }
+        }
     }
 
     fn open_existing(&self, entry: Entry, mode: OpenMode) -> Result<(Entry, Opened)> {
@@ -193,12 +217,16 @@ impl RegistryFs {
     fn rewrite_layer(&self, node: &Node, name: &RepositoryName, digest: &Digest) -> Result<Handle> {
         let repository = self.repository(name);
         let Ok(stat) = repository.layers().stat(digest) else {
-            return self.write_layer(node, name, digest, AttributesChange::default());
+            // Somebody else writes it for the first time: it is to be like theirs.
+            let attributes = self.as_linked(&self.writer_stat(node)?.attributes);
+            let attributes =
+                AttributesChange { modified_at: None, accessed_at: None, ..attributes };
+            return self.write_layer(node, name, digest, attributes);
         };
         let attributes = AttributesChange {
             modified_at: None,
             accessed_at: None,
-            ..AttributesChange::to(&stat.attributes)
+            ..self.as_linked(&stat.attributes)
         };
         let handle = self.write_layer(node, name, digest, attributes)?;
         if let Handle::LayerWriter(writer) = &handle {
@@ -228,7 +256,11 @@ impl RegistryFs {
             Err(error) => return Err(error.into()),
         };
         if mode.write {
-            let attributes = AttributesChange::default();
+            let attributes = match self.writers.get(node) {
+                Some(Writer::Manifest(writer)) => writer.stat().map(|draft| draft.attributes),
+                Some(Writer::Layer(_)) | None => None,
+            };
+            let attributes = attributes.unwrap_or_default();
             return self.write_manifest(node, name, reference, stored.as_ref(), attributes);
         }
         match stored {

@@ -8,10 +8,8 @@ use crate::fs::lookup::upload_name;
 use crate::fs::manifest_writer;
 use crate::fs::node::{Name, Node};
 use crate::fs::staging::folder_in;
-use crate::model::{
-    AttributesChange, Digest, Error, MANIFEST_BYTES_MAX, Reference, RepositoryName, Tag, UploadId,
-};
-use crate::registry::{LayerUpload, Retag, Subject};
+use crate::model::{Digest, Error, MANIFEST_BYTES_MAX, Reference, RepositoryName, Tag, UploadId};
+use crate::registry::{LayerUpload, Repository, Retag, Subject};
 use std::{ffi::OsStr, sync::Arc};
 
 /// What becomes of a file that has the new name already.
@@ -175,23 +173,11 @@ impl RegistryFs {
         let mut bytes = vec![0; usize::try_from(stat.length).map_err(|_| Fault::TooLong)?];
         let count = upload.read_at(&mut bytes, 0)?;
         bytes.truncate(count);
-        let attributes = AttributesChange::to(&stat.attributes);
+        let attributes = self.as_linked(&stat.attributes);
         let repository = self.repository(name);
-        let kept = repository.attributes();
-        let from = Subject::Upload(stat.uuid);
-        let extended = kept.extended_names(&from)?;
-        let values = extended.iter().map(|name| kept.extended(&from, name));
-        let values = values.collect::<Result<Vec<_>, _>>()?;
         manifest_writer::put(&*repository, &bytes, target, &attributes)?;
-        if let Reference::Tag(tag) = target {
-            let to = Subject::Tag(tag.clone());
-            for (name, value) in extended.iter().zip(values) {
-                // The tag is there by now, so this is not worth to say that it failed.
-                if let Err(error) = kept.set_extended(&to, name, value.as_deref()) {
-                    log::warn!("tag {tag} goes without {name}: {error}");
-                }
-            }
-        }
+        let (from, to) = (Subject::Upload(stat.uuid), manifest_subject(target));
+        self.copy_extended((&*repository, &from), (&*repository, &to));
         upload.cancel()?;
         Ok(())
     }
@@ -256,10 +242,21 @@ impl RegistryFs {
             return Ok(());
         }
         let (source, target) = (self.repository(from), self.repository(to));
-        let attributes = AttributesChange::to(&source.layers().stat(digest)?.attributes);
-        target.layers().mount(digest, from, &attributes)?;
+        self.mount_alike((&*source, from), &*target, digest)?;
         source.layers().delete(digest)?;
         self.inodes.rebind(&Node::Layer(from.clone(), *digest), Node::Layer(to.clone(), *digest));
+        Ok(())
+    }
+
+    /// Gives a layer to another repository, with the attributes that it has.
+    fn mount_alike(
+        &self, (source, from): (&dyn Repository, &RepositoryName), target: &dyn Repository,
+        digest: &Digest,
+    ) -> Result<()> {
+        let attributes = self.as_linked(&source.layers().stat(digest)?.attributes);
+        target.layers().mount(digest, from, &attributes)?;
+        let subject = Subject::Layer(*digest);
+        self.copy_extended((source, &subject), (target, &subject));
         Ok(())
     }
 
@@ -291,9 +288,8 @@ impl RegistryFs {
         self.check_published(&node)?;
         match (&*node, &to) {
             (Node::Layer(from, digest), Node::Layer(to, new)) if digest == new => {
-                let stat = self.repository(from).layers().stat(digest)?;
-                let attributes = AttributesChange::to(&stat.attributes);
-                self.repository(to).layers().mount(digest, from, &attributes)?;
+                let (source, target) = (self.repository(from), self.repository(to));
+                self.mount_alike((&*source, from), &*target, digest)?;
             }
             (Node::Layer(_, computed), Node::Layer(_, expected)) => {
                 let (expected, computed) = (*expected, *computed);
@@ -310,20 +306,26 @@ impl RegistryFs {
         self.entry(to)
     }
 
-    /// Tags a manifest. In another repository this is a put, which checks what it refers to. The tag
-    /// has the attributes of what it is a second name of, as a hard link has.
+    /// Tags a manifest. In another repository this is a put, which checks what it refers to. The new
+    /// tag has the attributes of what it is a second name of, as a hard link has.
     fn tag(
         &self, from: &RepositoryName, reference: &Reference, to: &RepositoryName, tag: &Tag,
     ) -> Result<()> {
-        let source = self.repository(from);
+        let (source, target) = (self.repository(from), self.repository(to));
         let stat = source.manifests().stat(reference)?;
-        let attributes = AttributesChange::to(&stat.attributes);
+        let attributes = self.as_linked(&stat.attributes);
         if from == to {
-            return Ok(source.manifests().tag(&stat.digest, tag, &attributes)?);
+            source.manifests().tag(&stat.digest, tag, &attributes)?;
+        } else {
+            let manifest = source.manifests().get(reference)?;
+            let reference = Reference::Tag(tag.clone());
+            manifest_writer::put(&*target, manifest.bytes(), &reference, &attributes)?;
         }
-        let manifest = source.manifests().get(reference)?;
-        let target = Reference::Tag(tag.clone());
-        Ok(manifest_writer::put(&*self.repository(to), manifest.bytes(), &target, &attributes)?)
+        self.copy_extended(
+            (&*source, &manifest_subject(reference)),
+            (&*target, &Subject::Tag(tag.clone())),
+        );
+        Ok(())
     }
 
     /// Removes the file `name` of the folder `parent`: Untag, Delete or Cancel.
@@ -363,5 +365,13 @@ impl RegistryFs {
         upload.cancel()?;
         self.inodes.detach(&Node::Upload(name.clone(), *uuid));
         Ok(())
+    }
+}
+
+/// What has the attributes of a manifest that is called so.
+fn manifest_subject(reference: &Reference) -> Subject {
+    match reference {
+        Reference::Tag(tag) => Subject::Tag(tag.clone()),
+        Reference::Digest(digest) => Subject::Revision(*digest),
     }
 }

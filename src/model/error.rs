@@ -122,6 +122,13 @@ pub enum Error {
         limit: usize,
     },
 
+    /// Extended attributes that a file system keeps do not fit any more.
+    #[error("there is no room for this attribute beside those that {} has", .path.display())]
+    AttributesFull {
+        /// What has them.
+        path: PathBuf,
+    },
+
     /// A repository or namespace that still has something in it was to be removed or replaced.
     #[error("{0} is not empty")]
     NotEmpty(RepositoryName),

@@ -25,7 +25,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 /// How often something is made in a repository that others remove as fast as it is made.
@@ -126,10 +126,23 @@ impl Store {
                 None => {
                     let carried = Carried::default().but(change);
                     links::write(self.scratch()?, place, canonical, &carried)?;
+                    self.layers_changed(repository);
                 }
             }
         }
         Ok(())
+    }
+
+    /// The folder that people see of the layers has another entry, or one less: its own time says so.
+    /// The links lie further below, so the disk does not do it.
+    pub(super) fn layers_changed(&self, repository: &Folder) {
+        let set = repository.open_folder(layout::area(Area::Layers)).and_then(|folder| {
+            let now = SystemTime::now();
+            folder.map_or(Ok(()), |folder| attributes::set_modified_at(&folder, now))
+        });
+        if let Err(error) = set {
+            log::debug!("the time of a folder of layers stays: {error}");
+        }
     }
 
     /// Calls `make` to make something in the folder that `open` opens; once more when the repository
@@ -244,9 +257,13 @@ impl LayerService for LocalRepository {
 
     fn delete(&self, digest: &Digest) -> Result<()> {
         self.store.scratch()?;
-        let at = self.at(layout::layer_link(digest));
-        match links::remove(&self.store.root, &at)? {
-            true => Ok(()),
+        let repository = self.store.open_repository(&self.name)?;
+        let repository = repository.ok_or_else(|| self.layer_unknown(digest))?;
+        match links::remove(&repository, &layout::layer_link(digest))? {
+            true => {
+                self.store.layers_changed(&repository);
+                Ok(())
+            }
             false => Err(self.layer_unknown(digest)),
         }
     }

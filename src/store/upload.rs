@@ -111,7 +111,8 @@ impl LocalUpload {
 
     /// Takes up an upload. Errors: `UploadUnknown`, `UploadBusy`.
     pub(super) fn resume(home: &LocalRepository, repository: Folder, id: UploadId) -> Result<Self> {
-        let (data, known) = uploads::open(&repository, id)?.ok_or(Error::UploadUnknown(id))?;
+        let (data, known) =
+            uploads::open(&home.store, &repository, id)?.ok_or(Error::UploadUnknown(id))?;
         let path = || repository.path_of(layout::upload_file(id, layout::DATA));
         let stat = attributes::stat(&data, path)?;
         let kept = states::take_up(&repository, id, &stat)?;

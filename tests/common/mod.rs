@@ -9,18 +9,22 @@
 #![allow(clippy::print_stderr, reason = "what was skipped must be seen")]
 
 mod document;
+mod household;
 mod image;
 mod mount;
 mod process;
 mod registry;
 mod session;
+mod sides;
 
 pub(crate) use document::keep_document;
+pub(crate) use household::Household;
 pub(crate) use image::{Image, image};
 pub(crate) use mount::{Mount, is_mounted};
 pub(crate) use process::{Background, is_running, run, run_in, run_within, try_in};
 pub(crate) use registry::Registry;
 pub(crate) use session::{session, session_with};
+pub(crate) use sides::{Sides, Table};
 
 use std::{
     fs,

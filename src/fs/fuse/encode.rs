@@ -48,6 +48,14 @@ pub(super) fn source(flags: WriteFlags) -> Source {
     if flags.contains(WriteFlags::FUSE_WRITE_CACHE) { Source::Pages } else { Source::Call }
 }
 
+/// Whether mknod(2) is asked for a file, and not for a device, a pipe or a socket.
+pub(super) fn check_regular(mode: u32) -> Result<()> {
+    match mode & libc::S_IFMT {
+        0 | libc::S_IFREG => Ok(()),
+        _ => Err(Error::Unsupported("a registry has no devices, pipes or sockets").into()),
+    }
+}
+
 pub(super) fn rename_mode(flags: RenameFlags) -> Result<RenameMode> {
     match flags {
         _ if flags.is_empty() => Ok(RenameMode::Replace),

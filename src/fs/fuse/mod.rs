@@ -13,7 +13,8 @@ use crate::fs::counters::Operation;
 use crate::fs::folders::Row;
 use crate::fs::fuse::call::{reply_opened, reply_room};
 use crate::fs::fuse::encode::{
-    GENERATION, allocations, configure, file_attr, file_type, open_mode, rename_mode, source, time,
+    GENERATION, allocations, check_regular, configure, file_attr, file_type, open_mode,
+    rename_mode, source, time,
 };
 use crate::fs::lanes::Lane;
 use crate::fs::xattr::{SetCondition, xattr_lane};
@@ -95,13 +96,15 @@ impl fuser::Filesystem for FuseAdapter {
     }
 
     fn mknod(
-        &self, request: &Request, parent: INodeNo, name: &OsStr, _mode: u32, _umask: u32,
-        _rdev: u32, reply: ReplyEntry,
+        &self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, _rdev: u32,
+        reply: ReplyEntry,
     ) {
         let _turn = self.turns.take();
         let call = self.call_name(Operation::Mknod, request, parent, name);
-        let reason = "a registry has no devices, pipes or sockets";
-        call.entry(reply, |_| Err(Error::Unsupported(reason).into()));
+        call.entry(reply, |call| {
+            check_regular(mode)?;
+            call.fs().make_file(&call.caller, call.ino, &call.name, mode & !umask)
+        });
     }
 
     fn symlink(
