@@ -84,6 +84,11 @@ impl CachedRegistry {
     pub fn counters(&self) -> CacheCounters {
         self.remembered.counters()
     }
+
+    /// Forgets what tags and links resolved to: for when memory is to be given back.
+    pub fn forget_links(&self) {
+        self.remembered.forget_links();
+    }
 }
 
 impl Registry for CachedRegistry {

@@ -6,6 +6,7 @@
 
 mod background;
 mod logging;
+mod memory;
 
 pub(crate) use background::wait_for_end;
 
@@ -170,6 +171,7 @@ fn compose(config: &MountConfig, settings: &MountSettings) -> Result<Arc<Registr
         options: options.summary(),
         read_only: options.read_only(),
         metrics: vec![store_metrics(store), cache_metrics(Arc::clone(&registry))],
+        many_are_forgotten: Some(give_memory_back(Arc::clone(&registry))),
     };
     Ok(Arc::new(RegistryFs::new(registry, shown)))
 }
@@ -225,6 +227,14 @@ fn cache_metrics(cache: Arc<CachedRegistry>) -> MetricSource {
             metric("regfs_cache_bytes", "Bytes of manifests in the cache.", false, now.bytes),
             metric("regfs_cache_open_files", "Blobs kept open.", false, now.open_files),
         ]
+    })
+}
+
+/// What is done when the kernel has let go of most that it held.
+fn give_memory_back(cache: Arc<CachedRegistry>) -> Box<dyn Fn() + Send + Sync> {
+    Box::new(move || {
+        cache.forget_links();
+        memory::give_back();
     })
 }
 

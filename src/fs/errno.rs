@@ -51,6 +51,7 @@ pub fn explain(fault: &Fault) -> Explanation {
         Fault::NotADirectory => quiet(libc::ENOTDIR),
         Fault::IsADirectory => quiet(libc::EISDIR),
         Fault::FolderNotEmpty => refused(libc::ENOTEMPTY, NOT_EMPTY_REMEDY),
+        Fault::PositionUnknown => refused(libc::EINVAL, "list the folder from its beginning"),
         Fault::AttributeFixed { .. } => refused(
             libc::EPERM,
             "leave attributes called user.regfs.… out; they follow the content by themselves",
@@ -80,6 +81,7 @@ fn explain_error(error: &Error) -> Explanation {
             libc::EBADMSG,
             "copy it here again from a good copy: that replaces what is damaged",
         ),
+        Error::LinkDangling { .. } => refused(libc::ENOLINK, "remove the tag, or put it again"),
         Error::ManifestInvalid(_) => refused(
             libc::EINVAL,
             "copy a whole manifest, which is JSON: Docker schema 2 or list, OCI manifest or index",

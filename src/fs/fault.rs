@@ -64,6 +64,9 @@ pub enum Fault {
     /// A staging folder or area still has files.
     #[error("the folder still has files in it")]
     FolderNotEmpty,
+    /// A place in a folder that the listing has not given out, or too long ago.
+    #[error("the listing does not know this place, or no longer")]
+    PositionUnknown,
     /// A virtual attribute has one value, and it was to be given another.
     #[error("{name} is {value}, because the content decides it")]
     AttributeFixed {

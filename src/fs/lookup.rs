@@ -83,7 +83,13 @@ impl RegistryFs {
 
     /// The kernel gives back `count` look-ups of `ino`. Says whether its number is gone.
     pub fn forget(&self, ino: Ino, count: u64) -> bool {
-        self.inodes.forget(ino, count)
+        let forgotten = self.inodes.forget(ino, count);
+        if forgotten.many_are_gone
+            && let Some(give_memory_back) = &self.options.many_are_forgotten
+        {
+            give_memory_back();
+        }
+        forgotten.is_gone
     }
 
     /// Changes attributes, and the length when `length` is given, through the open file `handle`

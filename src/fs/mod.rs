@@ -29,6 +29,7 @@ pub mod mount;
 mod mount_error;
 pub mod mountinfo;
 mod open;
+mod promises;
 mod refusals;
 mod rename;
 mod staged_link;
@@ -88,6 +89,9 @@ pub struct FsOptions {
     pub read_only: bool,
     /// Counters of other parts, for `.regfs/metrics`.
     pub metrics: Vec<MetricSource>,
+    /// Called when the kernel has let go of most inodes that it held: what they took can be given
+    /// back to the system.
+    pub many_are_forgotten: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
 /// The bit of a folder that gives its group to what is made in it.

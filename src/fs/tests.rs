@@ -73,13 +73,14 @@ impl Shell {
     }
 
     fn ls(&self, path: &str) -> Vec<String> {
-        let handle = self.fs.opendir(self.ino(path).unwrap()).unwrap();
+        let ino = self.ino(path).unwrap();
+        let handle = self.fs.opendir(ino).unwrap();
         let mut names = Vec::new();
         let mut add = |row: crate::fs::folders::Row<'_>| {
             names.push(row.name.to_str().unwrap().to_owned());
             false
         };
-        self.fs.readdir(handle, 0, true, &mut add).unwrap();
+        self.fs.readdir((ino, handle), 0, true, &mut add).unwrap();
         self.fs.release(handle);
         names.retain(|name| name != "." && name != "..");
         names.sort();

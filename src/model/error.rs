@@ -65,6 +65,14 @@ pub enum Error {
         /// The link file.
         path: PathBuf,
     },
+    /// A link leads to content that is not there: a tag outlived its manifest.
+    #[error("the link {path} leads to {digest}, and there is no such manifest")]
+    LinkDangling {
+        /// The link file.
+        path: PathBuf,
+        /// What it says.
+        digest: Digest,
+    },
 
     /// The bytes are not a manifest of any known format.
     #[error("this is not a manifest: {0}")]

@@ -282,7 +282,8 @@ impl fuser::Filesystem for FuseAdapter {
         let _turn = self.turns.take();
         let call = self.call(Operation::Readdir, request, ino);
         let listed = call.run(|call| {
-            call.fs().readdir(handle.0, offset, false, &mut |row: Row<'_>| {
+            let folder = (call.ino, handle.0);
+            call.fs().readdir(folder, offset, false, &mut |row: Row<'_>| {
                 reply.add(INodeNo(row.ino.0), row.offset, file_type(row.is_folder), row.name)
             })
         });
@@ -297,9 +298,10 @@ impl fuser::Filesystem for FuseAdapter {
         mut reply: ReplyDirectoryPlus,
     ) {
         let _turn = self.turns.take();
-        let call = self.call(Operation::Readdir, request, ino);
+        let call = self.call(Operation::ReaddirPlus, request, ino);
         let listed = call.run(|call| {
-            call.fs().readdir(handle.0, offset, true, &mut |row: Row<'_>| {
+            let folder = (call.ino, handle.0);
+            call.fs().readdir(folder, offset, true, &mut |row: Row<'_>| {
                 row.stat.is_some_and(|(stat, life)| {
                     let attr = file_attr(row.ino, &stat);
                     reply.add(INodeNo(row.ino.0), row.offset, row.name, &life, &attr, GENERATION)
