@@ -1,14 +1,13 @@
 //! Values of the mount as FUSE writes them, and FUSE's flags as the mount reads them.
 
 use crate::fs::fault::Result;
-use crate::fs::mapping::Source;
 use crate::fs::open::OpenMode;
 use crate::fs::rename::RenameMode;
 use crate::fs::{FileStat, Ino};
 use crate::model::Error;
 use fuser::{
     FileAttr, FileType, Generation, INodeNo, InitFlags, KernelConfig, OpenAccMode, OpenFlags,
-    RenameFlags, TimeOrNow, WriteFlags,
+    RenameFlags, TimeOrNow,
 };
 use std::time::SystemTime;
 
@@ -41,10 +40,6 @@ pub(super) fn open_mode(flags: OpenFlags) -> OpenMode {
         truncate: flags.0 & libc::O_TRUNC != 0,
         exclusive: flags.0 & libc::O_EXCL != 0,
     }
-}
-
-pub(super) fn source(flags: WriteFlags) -> Source {
-    if flags.contains(WriteFlags::FUSE_WRITE_CACHE) { Source::Pages } else { Source::Call }
 }
 
 pub(super) fn rename_mode(flags: RenameFlags) -> Result<RenameMode> {
