@@ -1,4 +1,5 @@
 //! Small disks of their own beneath a store: full, over a quota, or failed.
+#![allow(dead_code, reason = "two programs of tests use it, each its own part")]
 
 use crate::common::{is_mounted, run_in, scratch};
 use rustix::mount::{UnmountFlags, unmount};

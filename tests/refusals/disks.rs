@@ -12,7 +12,8 @@ fn copy_to_a_small_disk(mount: &Mount, title: &'static str, case: &'static str) 
     let content = noise(1, BIG_BYTES);
     run_in(mount.path(), "mkdir a");
     let target = format!("a/layers/{}", digest_of(&content));
-    let matrix = Matrix::new(mount, title, case, &content, &target);
+    let mut matrix = Matrix::new(mount, title, case, &content, &target);
+    matrix.settle = Some(format!("sync -f {}", mount.store().display()));
     let free = || run_in(mount.path(), "df --output=avail . | tail -n 1");
     let free_before = free();
     let mut tools = copying_tools();

@@ -102,6 +102,8 @@ pub(crate) struct Matrix<'a> {
     pub(crate) keeps_upload: bool,
     /// Whether nothing can be seen of the mount now.
     pub(crate) sees_nothing: bool,
+    /// A command before each, so that the disk has come to rest.
+    pub(crate) settle: Option<String>,
     /// Where the commands are typed; the mount when nothing is said.
     pub(crate) folder: Option<PathBuf>,
     /// More variables.
@@ -127,6 +129,7 @@ impl<'a> Matrix<'a> {
             has_lines: true,
             keeps_upload: false,
             sees_nothing: false,
+            settle: None,
             folder: None,
             more: Vec::new(),
         }
@@ -170,7 +173,7 @@ impl<'a> Matrix<'a> {
         let lines_before = self.mount_errors();
         let (exit, text) = self.shell(command);
         assert_eq!(exit == Some(0), tool.is_deaf, "{}: {command}: {exit:?}\n{text}", self.title);
-        let line = self.new_line(tool, &lines_before);
+        let line = self.new_line(tool, &text, &lines_before);
         // What a process leaves goes when its last close has been answered, a moment later.
         let what = format!("{}: {command} leaves everything as it was", self.title);
         let mut now = self.state();
@@ -199,6 +202,9 @@ impl<'a> Matrix<'a> {
 
     /// Makes what the command needs.
     fn prepare(&self, command: &str) {
+        if let Some(settle) = &self.settle {
+            self.must(settle);
+        }
         if command.contains("mv $COPY") {
             self.must("cp $FILE $COPY");
         }
@@ -267,24 +273,25 @@ impl<'a> Matrix<'a> {
 
     /// The line that this refusal left in `.regfs/errors`.
     #[track_caller]
-    fn new_line(&self, tool: &Tool, before: &[String]) -> Option<String> {
+    fn new_line(&self, tool: &Tool, text: &str, before: &[String]) -> Option<String> {
         if !self.has_lines {
             return None;
         }
         let errno = tool.errno.unwrap_or(self.errno);
-        let is_new = |line: &String| !before.contains(line);
-        let mut found = None;
-        eventually(
-            Duration::from_secs(5),
-            &format!("{} has a line: {errno}", tool.command),
-            || {
-                let now = self.mount_errors();
-                let mut new = now.into_iter().filter(is_new).filter(|line| errno_of(line) == errno);
-                found = new.next();
-                found.is_some()
-            },
-        );
-        let line = found.unwrap();
+        let new = || self.mount_errors().into_iter().filter(|line| !before.contains(line));
+        let mut line = None;
+        // What nobody was told of gets its line after the last close, a moment later.
+        for _ in 0..LINE_TRIES {
+            line = new().find(|line| errno_of(line) == errno);
+            if line.is_some() {
+                break;
+            }
+            std::thread::sleep(LINE_PAUSE);
+        }
+        let line = line.unwrap_or_else(|| {
+            let lines = new().collect::<Vec<_>>().join("\n");
+            panic!("{}: {} has no line {errno}\n{text}\n{lines}", self.title, tool.command)
+        });
         let (reason, remedy) = line.rsplit_once("; ").unwrap_or_default();
         assert!(reason.split_whitespace().count() > 8, "it names a reason: {line}");
         assert!(remedy.split_whitespace().count() > 2, "it names a remedy: {line}");
@@ -319,6 +326,10 @@ impl<'a> Matrix<'a> {
         words.join(" ")
     }
 }
+
+/// How often, and after which pause, `.regfs/errors` is looked at for a line.
+const LINE_TRIES: u32 = 100;
+const LINE_PAUSE: Duration = Duration::from_millis(50);
 
 const NOTHING: Vec<&String> = Vec::new();
 
