@@ -5,6 +5,7 @@
 //! then nobody can read it, and after the last close nothing is left of what did not.
 
 use crate::fs::fault::{Fault, Result};
+use crate::fs::rename::copy_extended;
 use crate::model::{Area, AttributesChange, Digest, Error, RepositoryName, UploadName};
 use crate::registry::{LayerUpload, Repository, Subject, UploadStat};
 use parking_lot::Mutex;
@@ -71,7 +72,7 @@ impl LayerWriter {
         let progress = *self.progress.lock();
         match progress {
             Progress::Published => return Ok(()),
-            Progress::Empty if self.digest != Digest::sha256(b"") => return Ok(()),
+            Progress::Empty if !self.is_right_when_empty() => return Ok(()),
             Progress::Empty | Progress::Dirty => {}
         }
         // The layer is fetched when somebody opens it, not kept here.
@@ -112,28 +113,38 @@ impl LayerWriter {
         Ok(self.upload.stat()?)
     }
 
-    /// Changes attributes; they pass to the layer. Times on a file in which nothing was written
-    /// (`touch`) are refused, because that would look as if a layer had been made.
-    pub(super) fn change(&self, change: &AttributesChange) -> Result<()> {
-        let empty = *self.progress.lock() == Progress::Empty;
-        if empty && change.modified_at.is_some() && self.digest != Digest::sha256(b"") {
-            let computed = Digest::sha256(b"");
-            return Err(Error::DigestMismatch { expected: self.digest, computed }.into());
+    /// Changes the attributes that the layer will have; `false` when there is nothing here that is to
+    /// become one, and the change belongs to what is published. Times on a new file in which nothing
+    /// was written (`touch`) are refused, because that would look as if a layer had been made.
+    pub(super) fn change(&self, change: &AttributesChange) -> Result<bool> {
+        let progress = *self.progress.lock();
+        match progress {
+            Progress::Published => return Ok(false),
+            Progress::Empty if self.repository.layers().exists(&self.digest)? => return Ok(false),
+            Progress::Empty if change.modified_at.is_some() && !self.is_right_when_empty() => {
+                let computed = Digest::sha256(b"");
+                return Err(Error::DigestMismatch { expected: self.digest, computed }.into());
+            }
+            Progress::Empty | Progress::Dirty => {}
         }
         let subject = Subject::Upload(self.upload.uuid());
-        self.repository.attributes().change(&subject, change)?;
-        Ok(())
+        match self.repository.attributes().change(&subject, change) {
+            Ok(_) => Ok(true),
+            // It was published a moment ago.
+            Err(Error::UploadUnknown(_)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether nothing is just what the digest names.
+    fn is_right_when_empty(&self) -> bool {
+        self.digest == Digest::sha256(b"")
     }
 
     /// Gives it the extended attributes of `from`.
     pub(super) fn take_extended(&self, from: &Subject) -> Result<()> {
-        let kept = self.repository.attributes();
         let to = Subject::Upload(self.upload.uuid());
-        for name in kept.extended_names(from)? {
-            let value = kept.extended(from, &name)?;
-            kept.set_extended(&to, &name, value.as_deref())?;
-        }
-        Ok(())
+        Ok(copy_extended(&*self.repository, from, &to)?)
     }
 
     /// Whether this is the layer's name.

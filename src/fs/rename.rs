@@ -8,9 +8,10 @@ use crate::fs::lookup::upload_name;
 use crate::fs::manifest_writer;
 use crate::fs::node::{Name, Node};
 use crate::model::{
-    AttributesChange, Digest, Error, MANIFEST_BYTES_MAX, Reference, RepositoryName, Tag, UploadId,
+    Area, AttributesChange, Digest, Error, MANIFEST_BYTES_MAX, Reference, RepositoryName, Tag,
+    UploadId, UploadName,
 };
-use crate::registry::{LayerUpload, Retag, Subject};
+use crate::registry::{LayerUpload, Repository, Retag, Subject};
 use std::{ffi::OsStr, sync::Arc};
 
 /// What becomes of a file that has the new name already.
@@ -61,6 +62,12 @@ impl RegistryFs {
             (Node::Layer(a, digest), Some(Node::Layer(b, to))) => {
                 self.move_layer(a, digest, &b, &to)
             }
+            (Node::Revision(a, digest), Some(Node::Tag(b, tag))) if *a == b => {
+                self.rename_revision(a, digest, &tag)
+            }
+            (Node::Tag(name, tag), None) if to_folder.repository() == Some(name) => {
+                self.rename_tag_to_upload(name, tag, &to_folder, new_name)
+            }
             (Node::Repository(a), Some(Node::Repository(b))) => self.rename_repository(a, &b),
             (Node::Layer(..) | Node::Tag(..) | Node::Revision(..), _) => Err(Fault::CrossDevice),
             (
@@ -89,6 +96,18 @@ impl RegistryFs {
             RenameMode::Replace | RenameMode::KeepExisting => self.inodes.rebind(&old, new),
             RenameMode::Exchange => self.inodes.exchange(&old, &new),
         }
+        Ok(())
+    }
+
+    /// A manifest gets a tag in place of its digest. It stays under that, too, as all that is tagged:
+    /// to copy it and remove it by its digest, as mv would, would take the new tag away.
+    fn rename_revision(&self, name: &RepositoryName, digest: &Digest, tag: &Tag) -> Result<()> {
+        let repository = self.repository(name);
+        let stat = repository.manifests().stat(&Reference::Digest(*digest))?;
+        repository.manifests().tag(digest, tag, &AttributesChange::to(&stat.attributes))?;
+        let (old, new) =
+            (Node::Revision(name.clone(), *digest), Node::Tag(name.clone(), tag.clone()));
+        self.inodes.rebind(&old, new);
         Ok(())
     }
 
@@ -171,6 +190,40 @@ impl RegistryFs {
         Ok(())
     }
 
+    /// A tag becomes an upload: the way back from `mv uploads/x manifests/T`. `sed -i manifests/.x`
+    /// goes it, because what sed writes to has the name of a tag.
+    fn rename_tag_to_upload(
+        &self, name: &RepositoryName, tag: &Tag, folder: &Node, file: &OsStr,
+    ) -> Result<()> {
+        let (new_name, _) = upload_name(folder, file)?.ok_or(Fault::NotADirectory)?;
+        let (repository, reference) = (self.repository(name), Reference::Tag(tag.clone()));
+        let manifest = repository.manifests().get(&reference)?;
+        let stat = repository.manifests().stat(&reference)?;
+        let replaced = repository.layers().find_upload(&new_name)?;
+        let attributes = AttributesChange::to(&stat.attributes);
+        // Until it is whole it has a name that no listing shows.
+        let hidden = UploadName::new(Area::Layers, OsStr::new(&stat.digest.to_string()))?;
+        let upload = repository.layers().upload(&hidden, &attributes)?;
+        let to = Subject::Upload(upload.uuid());
+        let moved = upload
+            .write_at(manifest.bytes(), 0)
+            .and_then(|()| repository.attributes().change(&to, &attributes))
+            .and_then(|_| copy_extended(&*repository, &Subject::Tag(tag.clone()), &to))
+            .and_then(|()| upload.rename(&new_name))
+            .and_then(|()| repository.manifests().delete(&reference));
+        if let Err(error) = moved {
+            upload.cancel()?;
+            return Err(error.into());
+        }
+        self.uploads.insert(&upload);
+        let node = Node::Upload(name.clone(), upload.uuid());
+        self.inodes.rebind(&Node::Tag(name.clone(), tag.clone()), node);
+        match replaced {
+            Some(replaced) => self.cancel(name, &replaced),
+            None => Ok(()),
+        }
+    }
+
     /// A layer moves to another repository, and only as itself.
     fn move_layer(
         &self, from: &RepositoryName, digest: &Digest, to: &RepositoryName, new: &Digest,
@@ -213,7 +266,7 @@ impl RegistryFs {
 
     /// Gives the file `ino` a second name: Tag for manifests, Mount for layers.
     pub fn link(&self, ino: Ino, new_parent: Ino, new_name: &OsStr) -> Result<Entry> {
-        let (node, folder) = (self.node(ino)?, self.node(new_parent)?);
+        let (node, folder) = (self.current(ino)?, self.node(new_parent)?);
         let to = match folder.child(new_name) {
             Name::Node(node) => node,
             Name::Upload => {
@@ -300,4 +353,16 @@ impl RegistryFs {
         self.inodes.detach(&Node::Upload(name.clone(), *uuid));
         Ok(())
     }
+}
+
+/// Gives `to` the extended attributes of `from`.
+pub(super) fn copy_extended(
+    repository: &dyn Repository, from: &Subject, to: &Subject,
+) -> Result<(), Error> {
+    let kept = repository.attributes();
+    for name in kept.extended_names(from)? {
+        let value = kept.extended(from, &name)?;
+        kept.set_extended(to, &name, value.as_deref())?;
+    }
+    Ok(())
 }
