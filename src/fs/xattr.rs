@@ -87,31 +87,31 @@ fn parse(name: &OsStr) -> Name<'_> {
 impl RegistryFs {
     /// The value of an extended attribute.
     pub(super) fn getxattr(&self, ino: Ino, name: &OsStr) -> Result<Vec<u8>> {
-        let node = self.node(ino)?;
         match parse(name) {
             Name::Virtual(name) => {
-                Ok(self.virtual_value(&node, name)?.ok_or(Fault::NoAttribute)?.into_bytes())
+                let value = self.virtual_value(&*self.current(ino)?, name)?;
+                Ok(value.ok_or(Fault::NoAttribute)?.into_bytes())
             }
-            Name::User(name) => match self.subject(&node) {
-                Some((repository, subject)) => {
-                    let value = self.repository(repository).attributes().extended(&subject, name);
-                    match value {
-                        Ok(value) => value.ok_or(Fault::NoAttribute),
-                        // Being written: nothing is kept of it yet.
-                        Err(error) if error.is_unknown() => Err(Fault::NoAttribute),
-                        Err(error) => Err(error.into()),
-                    }
-                }
-                None => Err(Fault::NoAttribute),
-            },
+            Name::User(name) => self.kept_value(&*self.current(ino)?, name),
+            // Whatever it is of: tools ask for these of every file that they have open.
             Name::Reserved | Name::Unset => Err(Fault::NoAttribute),
             Name::Refused => Err(Fault::NotKept("access lists")),
         }
     }
 
+    fn kept_value(&self, node: &Node, name: &str) -> Result<Vec<u8>> {
+        let (repository, subject) = self.subject(node).ok_or(Fault::NoAttribute)?;
+        match self.repository(repository).attributes().extended(&subject, name) {
+            Ok(value) => value.ok_or(Fault::NoAttribute),
+            // Being written: nothing is kept of it yet.
+            Err(error) if error.is_unknown() => Err(Fault::NoAttribute),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// The names of all extended attributes, each with a NUL behind it.
     pub(super) fn listxattr(&self, ino: Ino) -> Result<Vec<u8>> {
-        let node = self.node(ino)?;
+        let node = self.current(ino)?;
         let mut names: Vec<String> = Virtual::ALL
             .into_iter()
             .filter(|name| name.is_listed_of(&node))
@@ -132,7 +132,7 @@ impl RegistryFs {
     pub(super) fn setxattr(
         &self, ino: Ino, name: &OsStr, value: Option<&[u8]>, condition: SetCondition,
     ) -> Result<()> {
-        let node = self.node(ino)?;
+        let node = self.current(ino)?;
         let name = match parse(name) {
             Name::Virtual(name) => return self.set_virtual(&node, name, value),
             Name::User(name) => name,
