@@ -240,6 +240,12 @@ impl Writers {
         })
     }
 
+    /// Every writer of `node` that is still open, the oldest first.
+    pub(super) fn all(&self, node: &Node) -> Vec<Writer> {
+        let table = self.table.lock();
+        table.get(node).into_iter().flatten().filter_map(WeakWriter::upgrade).collect()
+    }
+
     /// The youngest writer of `node` that is still open.
     pub(super) fn get(&self, node: &Node) -> Option<Writer> {
         let table = self.table.lock();

@@ -31,7 +31,7 @@ pub struct OpenMode {
 impl RegistryFs {
     /// Opens the file `ino`.
     pub(super) fn open(&self, ino: Ino, mode: OpenMode) -> Result<Opened> {
-        let node = self.node(ino)?;
+        let node = self.current(ino)?;
         let (handle, reading) = match &*node {
             Node::Layer(name, digest) if !mode.write => {
                 let layer = self.fetch(&node, name, digest)?;

@@ -98,12 +98,15 @@ pub(super) fn file_type(is_folder: bool) -> FileType {
     if is_folder { FileType::Directory } else { FileType::RegularFile }
 }
 
+/// What a file takes at least on the disk of the store, so that du tells what du there would.
+const DISK_BLOCK_BYTES: u64 = 4096;
+
 pub(super) fn file_attr(ino: Ino, stat: &FileStat) -> FileAttr {
     let FileStat { attributes, length, .. } = *stat;
     FileAttr {
         ino: INodeNo(ino.0),
         size: length,
-        blocks: length.div_ceil(512),
+        blocks: length.div_ceil(DISK_BLOCK_BYTES) * (DISK_BLOCK_BYTES / 512),
         atime: attributes.accessed_at,
         mtime: attributes.modified_at,
         ctime: attributes.changed_at,
