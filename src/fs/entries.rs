@@ -13,12 +13,12 @@ use std::{
     path::Path,
 };
 
-/// The listing of the folder `node`, which has the number `ino`. `made` are folders in it that no
-/// upload has to name.
+/// The listing of the folder `node`, which has the number `ino` and lies in the folder `parent`. `made`
+/// are folders in it that no upload has to name.
 pub(super) fn listing(
-    registry: &dyn Registry, node: &Node, ino: Ino, made: Vec<OsString>,
+    registry: &dyn Registry, node: &Node, ino: Ino, parent: Ino, made: Vec<OsString>,
 ) -> Result<Listing> {
-    let mut first = vec![folder(".", ino), folder("..", ino)];
+    let mut first = vec![folder(".", ino), folder("..", parent)];
     let rest = match node {
         Node::Root => Some(children(registry, None)?),
         Node::Repository(name) => {
@@ -69,15 +69,12 @@ fn staged(
     let mut files = Vec::new();
     let mut folders: BTreeSet<OsString> = made.into_iter().collect();
     let mut taken = BTreeSet::new();
+    let mut nameless = Vec::new();
     let is_area = path.is_empty();
     // The youngest come first, and of several with one name that is found under it.
     for upload in &uploads(registry, name)? {
         match &upload.name {
-            // Begun by another program.
-            None if is_area && area == Area::Uploads => {
-                let uuid = upload.uuid.to_string();
-                files.push(upload_entry(OsStr::new(&uuid), name, upload));
-            }
+            None if is_area && area == Area::Uploads => nameless.push(upload.uuid),
             Some(upload_name) if upload_name.area() == area => {
                 let file = upload_name.file();
                 match way_from(path, upload_name) {
@@ -95,6 +92,13 @@ fn staged(
                 }
             }
             None | Some(_) => {}
+        }
+    }
+    // Those of other programs are found by their UUID, unless somebody took that for a name.
+    for uuid in nameless {
+        let file = OsString::from(uuid.to_string());
+        if !taken.contains(&file) {
+            files.push(listed(file, Node::Upload(name.clone(), uuid)));
         }
     }
     files.extend(folders.into_iter().map(|folder| {

@@ -39,8 +39,8 @@ impl RegistryFs {
         let folder = self.node(parent)?;
         match (folder.child(name), &*folder) {
             (Name::Node(Node::Repository(repository)), _) => {
+                let attributes = self.creation_of_folder(caller, &folder, permissions)?;
                 self.registry.create(&repository)?;
-                let attributes = self.creation(caller, permissions);
                 let kept = self.repository(&repository);
                 kept.attributes().change(&Subject::Repository, &attributes)?;
                 self.entry(Node::Repository(repository))
@@ -57,7 +57,7 @@ impl RegistryFs {
                 let new = AttributesChange {
                     modified_at: now,
                     accessed_at: now,
-                    ..self.creation(caller, permissions)
+                    ..self.creation_of_folder(caller, &folder, permissions)?
                 };
                 self.staging.make(key.clone(), changed(self.folder_attributes(), &new))?;
                 self.touch_folder(&folder);
@@ -87,6 +87,8 @@ impl RegistryFs {
                 if !self.is_empty(&node)? {
                     return Err(Fault::FolderNotEmpty);
                 }
+                // The kernel lists nothing any more in what was removed, under whatever name.
+                self.inodes.detach(&node);
             }
             Node::StagingFolder(repository, area, file) => {
                 if !self.is_empty(&node)? {
@@ -116,27 +118,40 @@ impl RegistryFs {
 
     /// Whether there is anything in a folder.
     pub(super) fn is_empty(&self, folder: &Node) -> Result<bool> {
-        Ok(!self.listing(folder, Ino::UNKNOWN)?.has_more()?)
+        // Its number is not looked at.
+        Ok(!self.listing(folder, Ino::ROOT)?.has_more()?)
     }
 
     fn listing(&self, node: &Node, ino: Ino) -> Result<Listing> {
         let made = place(node).map(|(name, area, path)| self.staging.inside(name, area, path));
-        entries::listing(&*self.registry, node, ino, made.unwrap_or_default())
+        // The kernel holds the folders above the one it lists. The root's is the root.
+        let parent = node.parent().and_then(|parent| self.inodes.number(&parent));
+        let parent = parent.unwrap_or(ino);
+        entries::listing(&*self.registry, node, ino, parent, made.unwrap_or_default())
     }
 
-    /// Lists entries of an open folder from `offset` on, until `add` says that the reply is full.
-    /// With `attributes`, each entry but `.` and `..` is given out to the kernel.
+    /// Lists entries of the open folder `ino` from `offset` on, until `add` says that the reply is
+    /// full. With `attributes`, each entry but `.` and `..` is given out to the kernel.
     pub(super) fn readdir(
-        &self, handle: u64, offset: u64, attributes: bool, add: &mut dyn FnMut(Row<'_>) -> bool,
+        &self, (ino, handle): (Ino, u64), offset: u64, attributes: bool,
+        add: &mut dyn FnMut(Row<'_>) -> bool,
     ) -> Result<()> {
         let handle = self.handles.get(handle)?;
         let Handle::Folder(listing) = &*handle else { return Err(Fault::NotADirectory) };
         let mut listing = listing.lock();
+        if offset == 0 && !listing.is_new() {
+            // rewinddir(3): what has come and gone since is seen. A removed folder has nothing.
+            let known = self.known(ino)?;
+            if known.detached {
+                return Err(Fault::NoEntry);
+            }
+            *listing = self.listing(&known.node, ino)?;
+        }
         listing.seek(offset)?;
         let mut before = offset;
         while let Some((listed, offset)) = listing.next()? {
             let full = match attributes {
-                true => self.add_with_attributes(&listed, offset, add)?,
+                true => self.add_with_attributes(&listed, offset, add),
                 false => self.add_name(&listed, offset, add),
             };
             if full {
@@ -151,33 +166,32 @@ impl RegistryFs {
     fn add_name(&self, listed: &Listed, offset: u64, add: &mut dyn FnMut(Row<'_>) -> bool) -> bool {
         let (ino, is_folder) = match &listed.target {
             Target::Folder(ino) => (*ino, true),
-            Target::Node(node) => {
-                (self.inodes.number(node).unwrap_or(Ino::UNKNOWN), node.is_folder())
-            }
+            Target::Node(node) => (self.inodes.show(node), node.is_folder()),
         };
         add(Row { name: &listed.name, ino, is_folder, offset, stat: None })
     }
 
     fn add_with_attributes(
         &self, listed: &Listed, offset: u64, add: &mut dyn FnMut(Row<'_>) -> bool,
-    ) -> Result<bool> {
+    ) -> bool {
         let name = &listed.name;
         let node = match &listed.target {
             Target::Folder(ino) => {
-                let entry = self.getattr(*ino)?;
-                let stat = Some((entry.stat, entry.life));
-                return Ok(add(Row { name, ino: *ino, is_folder: true, offset, stat }));
+                // The kernel looks at nothing but the number.
+                let stat = Some((self.unknown_folder(), Duration::ZERO));
+                return add(Row { name, ino: *ino, is_folder: true, offset, stat });
             }
             Target::Node(node) => node,
         };
         let entry = match self.entry(node.clone()) {
             Ok(entry) => entry,
             // It went while the folder was being listed.
-            Err(Fault::NoEntry) => return Ok(false),
-            // One that cannot be looked at must not hide the others.
+            Err(Fault::NoEntry) => return false,
+            // One that cannot be looked at is there all the same, and whoever looks at it is told
+            // why not: the kernel asks again at once.
             Err(fault) => {
-                log::warn!("cannot list {}: {fault}", node.path());
-                return Ok(false);
+                log::debug!("cannot look at {}: {fault}", node.path());
+                self.unknown_entry(node)
             }
         };
         let stat = Some((entry.stat, entry.life));
@@ -186,7 +200,7 @@ impl RegistryFs {
         if full {
             self.inodes.forget(entry.ino, 1);
         }
-        Ok(full)
+        full
     }
 
     /// How much room there is.

@@ -83,7 +83,13 @@ impl RegistryFs {
 
     /// The kernel gives back `count` look-ups of `ino`. Says whether its number is gone.
     pub fn forget(&self, ino: Ino, count: u64) -> bool {
-        self.inodes.forget(ino, count)
+        let forgotten = self.inodes.forget(ino, count);
+        if forgotten.many_are_gone
+            && let Some(give_memory_back) = &self.options.many_are_forgotten
+        {
+            give_memory_back();
+        }
+        forgotten.is_gone
     }
 
     /// Changes attributes, and the length when `length` is given, through the open file `handle`
@@ -94,7 +100,9 @@ impl RegistryFs {
         let known = self.known(ino)?;
         if let Some(length) = length {
             match handle {
-                Some(handle) => self.truncate_handle(&*self.handles.get(handle)?, length)?,
+                Some(handle) => self
+                    .truncate_handle(&*self.handles.get(handle)?, length)
+                    .map_err(|fault| self.after_the_end(handle, fault))?,
                 None => self.truncate_node(&known.node, length)?,
             }
         }
@@ -171,6 +179,8 @@ impl RegistryFs {
                 if !published {
                     return writer.change(change);
                 }
+                // It is written over: this is for the one that is there, and for the one that will be.
+                writer.carry(change)?;
             }
             Some(_) | None => {}
         }

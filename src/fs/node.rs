@@ -22,6 +22,7 @@ use std::{
     borrow::Cow,
     ffi::{OsStr, OsString},
     os::unix::ffi::OsStrExt,
+    path::Path,
 };
 
 /// What a path names. A new kind of file begins with a variant here; the compiler lists the rest.
@@ -140,6 +141,27 @@ impl Node {
             | Self::Upload(..)
             | Self::ControlFile(_) => impossible("folder", "it is a file"),
         }
+    }
+
+    /// The folder in which it is listed; none for the root and for uploads, which may lie anywhere.
+    pub fn parent(&self) -> Option<Self> {
+        Some(match self {
+            Self::Root | Self::Upload(..) => return None,
+            Self::Repository(name) => name.parent().map_or(Self::Root, Self::Repository),
+            Self::Area(name, _) => Self::Repository(name.clone()),
+            Self::Layer(name, _) => Self::Area(name.clone(), Area::Layers),
+            Self::Tag(name, _) | Self::Revision(name, _) => {
+                Self::Area(name.clone(), Area::Manifests)
+            }
+            Self::StagingFolder(name, area, path) => match Path::new(path).parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => {
+                    Self::StagingFolder(name.clone(), *area, parent.as_os_str().to_owned())
+                }
+                Some(_) | None => Self::Area(name.clone(), *area),
+            },
+            Self::Control => Self::Root,
+            Self::ControlFile(_) => Self::Control,
+        })
     }
 
     /// The repository it belongs to.
@@ -318,6 +340,8 @@ mod tests {
         ] {
             assert_eq!(walk(&path), Some(node.clone()), "{path}");
             assert_eq!(node.path(), path);
+            let above = path.rsplit_once('/').map_or(Some(Node::Root), |(above, _)| walk(above));
+            assert_eq!(node.parent(), above);
         }
     }
 

@@ -8,10 +8,8 @@ use crate::fs::lookup::upload_name;
 use crate::fs::manifest_writer;
 use crate::fs::node::{Name, Node};
 use crate::fs::staging::folder_in;
-use crate::model::{
-    AttributesChange, Digest, Error, MANIFEST_BYTES_MAX, Reference, RepositoryName, Tag, UploadId,
-};
-use crate::registry::{LayerUpload, Retag, Subject};
+use crate::model::{Digest, Error, MANIFEST_BYTES_MAX, Reference, RepositoryName, Tag, UploadId};
+use crate::registry::{LayerUpload, Repository, Retag, Subject};
 use std::{ffi::OsStr, sync::Arc};
 
 /// What becomes of a file that has the new name already.
@@ -46,6 +44,7 @@ impl RegistryFs {
                 return Err(Fault::exists(new_name));
             }
         }
+        self.check_published(&from)?;
         self.rename_node(&from, to, (&to_folder, new_name), mode)?;
         self.touch_folder(&from_folder);
         self.touch_folder(&to_folder);
@@ -85,6 +84,36 @@ impl RegistryFs {
                 | Node::ControlFile(_),
                 _,
             ) => Err(Error::Unsupported("this folder or file cannot be moved there").into()),
+        }
+    }
+
+    /// What is being written under a tag or digest for the first time is not there yet for others.
+    fn check_published(&self, node: &Node) -> Result<()> {
+        if self.writers.get(node).is_none() {
+            return Ok(());
+        }
+        let published = match node {
+            Node::Layer(name, digest) => self.repository(name).layers().stat(digest).map(drop),
+            Node::Tag(name, tag) => {
+                let reference = Reference::Tag(tag.clone());
+                self.repository(name).manifests().stat(&reference).map(drop)
+            }
+            Node::Revision(name, digest) => {
+                let reference = Reference::Digest(*digest);
+                self.repository(name).manifests().stat(&reference).map(drop)
+            }
+            Node::Root
+            | Node::Repository(_)
+            | Node::Area(..)
+            | Node::Upload(..)
+            | Node::StagingFolder(..)
+            | Node::Control
+            | Node::ControlFile(_) => Ok(()),
+        };
+        match published {
+            Err(error) if error.is_unknown() => Err(Error::Busy(node.path()).into()),
+            // What else is wrong is said by what comes next.
+            Ok(()) | Err(_) => Ok(()),
         }
     }
 
@@ -144,23 +173,11 @@ impl RegistryFs {
         let mut bytes = vec![0; usize::try_from(stat.length).map_err(|_| Fault::TooLong)?];
         let count = upload.read_at(&mut bytes, 0)?;
         bytes.truncate(count);
-        let attributes = AttributesChange::to(&stat.attributes);
+        let attributes = self.as_linked(&stat.attributes);
         let repository = self.repository(name);
-        let kept = repository.attributes();
-        let from = Subject::Upload(stat.uuid);
-        let extended = kept.extended_names(&from)?;
-        let values = extended.iter().map(|name| kept.extended(&from, name));
-        let values = values.collect::<Result<Vec<_>, _>>()?;
         manifest_writer::put(&*repository, &bytes, target, &attributes)?;
-        if let Reference::Tag(tag) = target {
-            let to = Subject::Tag(tag.clone());
-            for (name, value) in extended.iter().zip(values) {
-                // The tag is there by now, so this is not worth to say that it failed.
-                if let Err(error) = kept.set_extended(&to, name, value.as_deref()) {
-                    log::warn!("tag {tag} goes without {name}: {error}");
-                }
-            }
-        }
+        let (from, to) = (Subject::Upload(stat.uuid), manifest_subject(target));
+        self.copy_extended((&*repository, &from), (&*repository, &to));
         upload.cancel()?;
         Ok(())
     }
@@ -225,10 +242,21 @@ impl RegistryFs {
             return Ok(());
         }
         let (source, target) = (self.repository(from), self.repository(to));
-        let attributes = AttributesChange::to(&source.layers().stat(digest)?.attributes);
-        target.layers().mount(digest, from, &attributes)?;
+        self.mount_alike((&*source, from), &*target, digest)?;
         source.layers().delete(digest)?;
         self.inodes.rebind(&Node::Layer(from.clone(), *digest), Node::Layer(to.clone(), *digest));
+        Ok(())
+    }
+
+    /// Gives a layer to another repository, with the attributes that it has.
+    fn mount_alike(
+        &self, (source, from): (&dyn Repository, &RepositoryName), target: &dyn Repository,
+        digest: &Digest,
+    ) -> Result<()> {
+        let attributes = self.as_linked(&source.layers().stat(digest)?.attributes);
+        target.layers().mount(digest, from, &attributes)?;
+        let subject = Subject::Layer(*digest);
+        self.copy_extended((source, &subject), (target, &subject));
         Ok(())
     }
 
@@ -249,9 +277,7 @@ impl RegistryFs {
         let (node, folder) = (self.node(ino)?, self.node(new_parent)?);
         let to = match folder.child(new_name) {
             Name::Node(node) => node,
-            Name::Upload => {
-                return Err(Error::Unsupported("an upload has one name; copy it instead").into());
-            }
+            Name::Upload => return self.link_to_staging(&node, &folder, new_name),
             Name::Impossible { kind, reason } => {
                 return Err(Fault::impossible(kind, new_name, reason));
             }
@@ -259,9 +285,11 @@ impl RegistryFs {
         if self.stat(&to).is_ok() {
             return Err(Fault::exists(new_name));
         }
+        self.check_published(&node)?;
         match (&*node, &to) {
             (Node::Layer(from, digest), Node::Layer(to, new)) if digest == new => {
-                self.repository(to).layers().mount(digest, from, &AttributesChange::default())?;
+                let (source, target) = (self.repository(from), self.repository(to));
+                self.mount_alike((&*source, from), &*target, digest)?;
             }
             (Node::Layer(_, computed), Node::Layer(_, expected)) => {
                 let (expected, computed) = (*expected, *computed);
@@ -278,25 +306,33 @@ impl RegistryFs {
         self.entry(to)
     }
 
-    /// Tags a manifest. In another repository this is a put, which checks what it refers to.
+    /// Tags a manifest. In another repository this is a put, which checks what it refers to. The new
+    /// tag has the attributes of what it is a second name of, as a hard link has.
     fn tag(
         &self, from: &RepositoryName, reference: &Reference, to: &RepositoryName, tag: &Tag,
     ) -> Result<()> {
-        let source = self.repository(from);
-        let attributes = AttributesChange::default();
+        let (source, target) = (self.repository(from), self.repository(to));
+        let stat = source.manifests().stat(reference)?;
+        let attributes = self.as_linked(&stat.attributes);
         if from == to {
-            let digest = source.manifests().stat(reference)?.digest;
-            return Ok(source.manifests().tag(&digest, tag, &attributes)?);
+            source.manifests().tag(&stat.digest, tag, &attributes)?;
+        } else {
+            let manifest = source.manifests().get(reference)?;
+            let reference = Reference::Tag(tag.clone());
+            manifest_writer::put(&*target, manifest.bytes(), &reference, &attributes)?;
         }
-        let manifest = source.manifests().get(reference)?;
-        let target = Reference::Tag(tag.clone());
-        Ok(manifest_writer::put(&*self.repository(to), manifest.bytes(), &target, &attributes)?)
+        self.copy_extended(
+            (&*source, &manifest_subject(reference)),
+            (&*target, &Subject::Tag(tag.clone())),
+        );
+        Ok(())
     }
 
     /// Removes the file `name` of the folder `parent`: Untag, Delete or Cancel.
     pub fn unlink(&self, parent: Ino, name: &OsStr) -> Result<()> {
         let folder = self.node(parent)?;
         let node = self.find(&folder, name)?;
+        self.check_published(&node)?;
         let removed = match &node {
             Node::Tag(repository, tag) => {
                 self.repository(repository).manifests().delete(&Reference::Tag(tag.clone()))
@@ -319,16 +355,9 @@ impl RegistryFs {
             | Node::StagingFolder(..)
             | Node::Control => return Err(Fault::IsADirectory),
         };
-        match removed {
-            Ok(()) => {
-                self.inodes.detach(&node);
-                Ok(())
-            }
-            Err(error) if error.is_unknown() && self.writers.get(&node).is_some() => {
-                Err(Error::Busy(name.to_string_lossy().into_owned()).into())
-            }
-            Err(error) => Err(error.into()),
-        }
+        removed?;
+        self.inodes.detach(&node);
+        Ok(())
     }
 
     fn cancel(&self, name: &RepositoryName, uuid: &UploadId) -> Result<()> {
@@ -336,5 +365,13 @@ impl RegistryFs {
         upload.cancel()?;
         self.inodes.detach(&Node::Upload(name.clone(), *uuid));
         Ok(())
+    }
+}
+
+/// What has the attributes of a manifest that is called so.
+fn manifest_subject(reference: &Reference) -> Subject {
+    match reference {
+        Reference::Tag(tag) => Subject::Tag(tag.clone()),
+        Reference::Digest(digest) => Subject::Revision(*digest),
     }
 }

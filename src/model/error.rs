@@ -65,6 +65,14 @@ pub enum Error {
         /// The link file.
         path: PathBuf,
     },
+    /// A link leads to content that is not there: a tag outlived its manifest.
+    #[error("the link {path} leads to {digest}, and there is no such manifest")]
+    LinkDangling {
+        /// The link file.
+        path: PathBuf,
+        /// What it says.
+        digest: Digest,
+    },
 
     /// The bytes are not a manifest of any known format.
     #[error("this is not a manifest: {0}")]
@@ -105,7 +113,7 @@ pub enum Error {
     SignatureMissing,
 
     /// A published layer was to be changed.
-    #[error("layer {0} is published and cannot change")]
+    #[error("{0} is published and cannot change")]
     LayerImmutable(Digest),
     /// A layer or tag that is still being written for the first time was to be read.
     #[error("{0} is still being written")]
@@ -120,6 +128,13 @@ pub enum Error {
         what: &'static str,
         /// How many may be.
         limit: usize,
+    },
+
+    /// Extended attributes that a file system keeps do not fit any more.
+    #[error("there is no room for this attribute beside those that {} has", .path.display())]
+    AttributesFull {
+        /// What has them.
+        path: PathBuf,
     },
 
     /// A repository or namespace that still has something in it was to be removed or replaced.
@@ -155,7 +170,7 @@ pub enum Error {
     },
 
     /// The system refused, with its own reason.
-    #[error("could not {doing} {}: {source}", .path.display())]
+    #[error("could not {doing} {}: {}", .path.display(), plain(.source))]
     Io {
         /// What was being done, as a verb: `open`, `write`.
         doing: &'static str,
@@ -199,6 +214,15 @@ impl Error {
                 | Self::LayerUnknown(..)
                 | Self::UploadUnknown(_)
         )
+    }
+}
+
+/// What the system says, without the number that Rust puts behind it.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error ") {
+        Some((words, _)) => words.to_owned(),
+        None => text,
     }
 }
 

@@ -88,6 +88,7 @@ impl Shared {
         for (link, at) in links {
             link.publish(self.repository.place(&at))?;
         }
+        self.store.layers_changed(&self.repository);
         // The repository has the layer, whether the upload's folder can be removed or not.
         if let Err(error) = self.remove_folder() {
             log::warn!("upload {} is finished, but its folder stays behind: {error}", self.id);

@@ -15,7 +15,7 @@ use crate::store::{
     durable,
     finish::Stored,
     folder::{self, Folder},
-    layout, notes,
+    folder_time, layout, notes,
     progress::Progress,
     repository::LocalRepository,
     states,
@@ -111,7 +111,8 @@ impl LocalUpload {
 
     /// Takes up an upload. Errors: `UploadUnknown`, `UploadBusy`.
     pub(super) fn resume(home: &LocalRepository, repository: Folder, id: UploadId) -> Result<Self> {
-        let (data, known) = uploads::open(&repository, id)?.ok_or(Error::UploadUnknown(id))?;
+        let (data, known) =
+            uploads::open(&home.store, &repository, id)?.ok_or(Error::UploadUnknown(id))?;
         let path = || repository.path_of(layout::upload_file(id, layout::DATA));
         let stat = attributes::stat(&data, path)?;
         let kept = states::take_up(&repository, id, &stat)?;
@@ -205,13 +206,11 @@ impl Shared {
     /// Removes the upload's folder, at once.
     pub(super) fn remove_folder(&self) -> Result<()> {
         let at = layout::upload(self.id);
-        let removed = self.store.scratch()?.remove(self.repository.place(&at))?;
+        self.store.scratch()?.delete(self.repository.place(&at), layout::STARTED_AT)?;
         self.store.upload_indexes.forget(self.key, self.id);
-        notes::remove(&self.store, self.id)?;
-        if let Some(removed) = removed {
-            removed.delete();
-        }
-        Ok(())
+        let name = self.known.lock().name.clone();
+        folder_time::forget(&self.repository, name.as_ref());
+        notes::remove(&self.store, self.id)
     }
 }
 
@@ -285,11 +284,12 @@ impl LayerUpload for LocalUpload {
         }
         draft.publish(shared.repository.place(&at))?;
         shared.renames.fetch_add(1, Ordering::AcqRel);
-        let known = {
+        let (before, known) = {
             let mut known = shared.known.lock();
-            known.name = Some(name.clone());
-            known.clone()
+            (known.name.replace(name.clone()), known.clone())
         };
+        folder_time::forget(&shared.repository, before.as_ref());
+        folder_time::forget(&shared.repository, Some(name));
         shared.store.upload_indexes.note(&shared.repository, shared.key, shared.id, known)
     }
 

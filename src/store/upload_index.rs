@@ -7,10 +7,10 @@
 use crate::model::{Area, Result, UploadId, UploadName};
 use crate::store::{
     Store,
-    attributes::attributes,
+    attributes::{attributes, is_denied},
     directory::Directory,
     folder::{self, Folder},
-    layout, sweep,
+    layout, lending, sweep,
     uploads::{self, Known},
 };
 use lru::LruCache;
@@ -153,8 +153,18 @@ impl UploadIndex {
         self.names.clear();
         self.folders.clear();
         self.looked_at = None;
-        let Some(uploads) = folder.open_folder(layout::UPLOADS)? else { return Ok(()) };
-        let mut directory = Directory::of(&uploads)?;
+        let open = || {
+            let uploads = folder.open_folder(layout::UPLOADS)?;
+            uploads.map(|uploads| Directory::of(&uploads)).transpose()
+        };
+        let opened = match open() {
+            // Names lie in the uploads: to find one, all are looked at, where a disk looks at none.
+            Err(error) if is_denied(&error) => {
+                lending::to_owner(folder.place(layout::UPLOADS), open)?
+            }
+            opened => opened?,
+        };
+        let Some(mut directory) = opened else { return Ok(()) };
         while let Some(entry) = directory.next()? {
             let Some(id) = layout::parse_upload(&entry.name) else { continue };
             let Some(stat) = folder.stat(layout::upload(id))? else { continue };

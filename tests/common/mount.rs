@@ -163,9 +163,12 @@ impl Mount {
         eventually(PATIENCE, "the daemon ends after SIGTERM", || !is_running(pid));
     }
 
-    /// What `.regfs/errors` says.
+    /// The refusals in `.regfs/errors`, without the lines above them that are the same for all.
     pub(crate) fn errors(&self) -> String {
-        run_in(&self.path, "cat .regfs/errors")
+        let text = run_in(&self.path, "cat .regfs/errors");
+        text.lines()
+            .filter(|line| !line.starts_with('#'))
+            .fold(String::new(), |text, line| text + line + "\n")
     }
 
     /// Fails unless a line of `.regfs/errors` has all of `parts` in it.

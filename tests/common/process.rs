@@ -36,6 +36,17 @@ pub(crate) fn run_within(patience: Duration, folder: &Path, command: &str) -> St
     text
 }
 
+/// Runs a shell command in a folder that may well fail: its exit code, and what it printed.
+#[track_caller]
+pub(crate) fn try_in(
+    folder: &Path, variables: &[(&str, &str)], command: &str,
+) -> (Option<i32>, String) {
+    let mut shell = shell(command);
+    let (status, text) =
+        finish(shell.current_dir(folder).envs(variables.iter().copied()), PATIENCE);
+    (status.code(), text)
+}
+
 /// A shell that runs `command` with the surroundings that every test has.
 pub(super) fn shell(command: &str) -> Command {
     let binary = Path::new(env!("CARGO_BIN_EXE_regfs")).parent().unwrap().to_owned();

@@ -1,6 +1,7 @@
 //! Values of the mount as FUSE writes them, and FUSE's flags as the mount reads them.
 
 use crate::fs::fault::{Fault, Result};
+use crate::fs::mapping::Source;
 use crate::fs::open::OpenMode;
 use crate::fs::rename::RenameMode;
 use crate::fs::{FileStat, Ino};
@@ -8,9 +9,9 @@ use crate::model::Error;
 use crate::registry::Allocation;
 use fuser::{
     FileAttr, FileType, Generation, INodeNo, InitFlags, KernelConfig, OpenAccMode, OpenFlags,
-    RenameFlags, TimeOrNow,
+    RenameFlags, TimeOrNow, WriteFlags,
 };
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Longest request the kernel may send, in bytes: what its page limit allows.
 const REQUEST_BYTES_MAX: u32 = 1 << 20;
@@ -36,9 +37,22 @@ pub(super) const GENERATION: Generation = Generation(0);
 
 pub(super) fn open_mode(flags: OpenFlags) -> OpenMode {
     OpenMode {
+        read: flags.acc_mode() != OpenAccMode::O_WRONLY,
         write: flags.acc_mode() != OpenAccMode::O_RDONLY,
         truncate: flags.0 & libc::O_TRUNC != 0,
         exclusive: flags.0 & libc::O_EXCL != 0,
+    }
+}
+
+pub(super) fn source(flags: WriteFlags) -> Source {
+    if flags.contains(WriteFlags::FUSE_WRITE_CACHE) { Source::Pages } else { Source::Call }
+}
+
+/// Whether mknod(2) is asked for a file, and not for a device, a pipe or a socket.
+pub(super) fn check_regular(mode: u32) -> Result<()> {
+    match mode & libc::S_IFMT {
+        0 | libc::S_IFREG => Ok(()),
+        _ => Err(Error::Unsupported("a registry has no devices, pipes or sockets").into()),
     }
 }
 
@@ -68,8 +82,20 @@ pub(super) fn allocations(mode: i32) -> Result<&'static [Allocation]> {
 
 pub(super) fn time(wanted: TimeOrNow) -> SystemTime {
     match wanted {
-        TimeOrNow::SpecificTime(at) => at,
+        TimeOrNow::SpecificTime(at) => time_as_sent(at),
         TimeOrNow::Now => SystemTime::now(),
+    }
+}
+
+/// The kernel counts the nanoseconds of a second forwards. fuser 0.18 counts those of a second
+/// before 1970 backwards when it reads a time, though not when it writes one.
+fn time_as_sent(read: SystemTime) -> SystemTime {
+    match UNIX_EPOCH.duration_since(read) {
+        Ok(before) => {
+            let nanoseconds = Duration::from_nanos(before.subsec_nanos().into());
+            UNIX_EPOCH - Duration::from_secs(before.as_secs()) + nanoseconds
+        }
+        Err(_) => read,
     }
 }
 

@@ -13,7 +13,8 @@ use crate::fs::counters::Operation;
 use crate::fs::folders::Row;
 use crate::fs::fuse::call::{reply_opened, reply_room};
 use crate::fs::fuse::encode::{
-    GENERATION, allocations, configure, file_attr, file_type, open_mode, rename_mode, time,
+    GENERATION, allocations, check_regular, configure, file_attr, file_type, open_mode,
+    rename_mode, source, time,
 };
 use crate::fs::lanes::Lane;
 use crate::fs::xattr::{SetCondition, xattr_lane};
@@ -95,13 +96,15 @@ impl fuser::Filesystem for FuseAdapter {
     }
 
     fn mknod(
-        &self, request: &Request, parent: INodeNo, name: &OsStr, _mode: u32, _umask: u32,
-        _rdev: u32, reply: ReplyEntry,
+        &self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, _rdev: u32,
+        reply: ReplyEntry,
     ) {
         let _turn = self.turns.take();
         let call = self.call_name(Operation::Mknod, request, parent, name);
-        let reason = "a registry has no devices, pipes or sockets";
-        call.entry(reply, |_| Err(Error::Unsupported(reason).into()));
+        call.entry(reply, |call| {
+            check_regular(mode)?;
+            call.fs().make_file(&call.caller, call.ino, &call.name, mode & !umask)
+        });
     }
 
     fn symlink(
@@ -131,6 +134,7 @@ impl fuser::Filesystem for FuseAdapter {
     ) {
         let _turn = self.turns.take();
         let call = self.call_name(Operation::Rename, request, new_parent, new_name);
+        let call = call.from(parent, name);
         let (parent, name) = (Ino(parent.0), name.to_owned());
         self.answer_slowly(call, reply, move |call| {
             call.fs().rename((parent, &name), (call.ino, &call.name), rename_mode(flags)?)
@@ -143,6 +147,7 @@ impl fuser::Filesystem for FuseAdapter {
     ) {
         let _turn = self.turns.take();
         let call = self.call_name(Operation::Link, request, new_parent, new_name);
+        let call = call.from(ino, OsStr::new(""));
         self.slow.run(move || {
             call.entry(reply, |call| call.fs().link(Ino(ino.0), call.ino, &call.name));
         });
@@ -192,11 +197,12 @@ impl fuser::Filesystem for FuseAdapter {
 
     fn write(
         &self, request: &Request, ino: INodeNo, handle: FileHandle, offset: u64, data: &[u8],
-        _write_flags: WriteFlags, _flags: OpenFlags, _owner: Option<LockOwner>, reply: ReplyWrite,
+        write_flags: WriteFlags, _flags: OpenFlags, _owner: Option<LockOwner>, reply: ReplyWrite,
     ) {
         let _turn = self.turns.take();
         let call = self.call(Operation::Write, request, ino);
-        match call.run(|call| call.fs().write(handle.0, offset, data)) {
+        let source = source(write_flags);
+        match call.run(|call| call.fs().write_from(source, handle.0, offset, data)) {
             // A request is far shorter than 4 GiB.
             Ok(()) => reply.written(u32::try_from(data.len()).unwrap_or(u32::MAX)),
             Err(errno) => reply.error(errno),
@@ -209,7 +215,7 @@ impl fuser::Filesystem for FuseAdapter {
     ) {
         let _turn = self.turns.take();
         let call = self.call(Operation::Flush, request, ino);
-        self.answer_slowly(call, reply, move |call| call.fs().flush(handle.0));
+        self.answer_slowly(call, reply, move |call| call.fs().flush(&call.caller, handle.0));
     }
 
     fn fsync(
@@ -246,12 +252,12 @@ impl fuser::Filesystem for FuseAdapter {
     }
 
     fn copy_file_range(
-        &self, request: &Request, _ino: INodeNo, handle: FileHandle, offset: u64, new_ino: INodeNo,
+        &self, request: &Request, ino: INodeNo, handle: FileHandle, offset: u64, new_ino: INodeNo,
         new_handle: FileHandle, new_offset: u64, length: u64, _flags: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
         let _turn = self.turns.take();
-        let call = self.call(Operation::Copy, request, new_ino);
+        let call = self.call(Operation::Copy, request, new_ino).from(ino, OsStr::new(""));
         let (from, to) = ((handle.0, offset), (new_handle.0, new_offset));
         let length = length.min(u64::from(u32::MAX));
         self.slow.run(move || match call.run(|call| call.fs().copy(from, to, length)) {
@@ -276,7 +282,8 @@ impl fuser::Filesystem for FuseAdapter {
         let _turn = self.turns.take();
         let call = self.call(Operation::Readdir, request, ino);
         let listed = call.run(|call| {
-            call.fs().readdir(handle.0, offset, false, &mut |row: Row<'_>| {
+            let folder = (call.ino, handle.0);
+            call.fs().readdir(folder, offset, false, &mut |row: Row<'_>| {
                 reply.add(INodeNo(row.ino.0), row.offset, file_type(row.is_folder), row.name)
             })
         });
@@ -291,9 +298,10 @@ impl fuser::Filesystem for FuseAdapter {
         mut reply: ReplyDirectoryPlus,
     ) {
         let _turn = self.turns.take();
-        let call = self.call(Operation::Readdir, request, ino);
+        let call = self.call(Operation::ReaddirPlus, request, ino);
         let listed = call.run(|call| {
-            call.fs().readdir(handle.0, offset, true, &mut |row: Row<'_>| {
+            let folder = (call.ino, handle.0);
+            call.fs().readdir(folder, offset, true, &mut |row: Row<'_>| {
                 row.stat.is_some_and(|(stat, life)| {
                     let attr = file_attr(row.ino, &stat);
                     reply.add(INodeNo(row.ino.0), row.offset, row.name, &life, &attr, GENERATION)
