@@ -1,7 +1,7 @@
 //! Tools against a refusal: what each is, what it says, and that nothing came of it.
 
 use super::document::keep_section;
-use crate::common::{Mount, eventually, run_in, try_in};
+use crate::common::{Mount, digest_of, eventually, try_in};
 use std::{
     collections::BTreeSet,
     fmt::Write as _,
@@ -268,7 +268,8 @@ impl<'a> Matrix<'a> {
         if !self.has_lines {
             return Vec::new();
         }
-        self.mount.errors().lines().map(str::to_owned).collect()
+        let text = std::fs::read_to_string(self.mount.path().join(".regfs/errors")).unwrap();
+        text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
     }
 
     /// The line that this refusal left in `.regfs/errors`.
@@ -304,11 +305,12 @@ impl<'a> Matrix<'a> {
         if self.sees_nothing {
             return BTreeSet::new();
         }
-        let seen = "find . -type d -printf '%p/\\n'; find . -type f -exec sha256sum {} + 2>&1";
-        let stored = "find docker regfs/tmp -type f ! -path '*/hashstates/*' -printf 'store %p\\n'";
-        let (_, seen) = try_in(self.mount.path(), &[], seen);
-        let stored = run_in(self.mount.store(), stored);
-        seen.lines().chain(stored.lines()).map(str::to_owned).collect()
+        let mut state = BTreeSet::new();
+        add_files(self.mount.path(), "", true, &mut state);
+        for folder in ["docker", "regfs/tmp"] {
+            add_files(&self.mount.store().join(folder), "store ", false, &mut state);
+        }
+        state
     }
 
     /// Without what differs from run to run.
@@ -332,6 +334,32 @@ const LINE_TRIES: u32 = 100;
 const LINE_PAUSE: Duration = Duration::from_millis(50);
 
 const NOTHING: Vec<&String> = Vec::new();
+
+/// Adds everything in and below `folder`, with the content of each file if `contents`.
+fn add_files(folder: &Path, before: &str, contents: bool, state: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten() {
+        // It may go while this looks.
+        let Ok(entry) = entry else { continue };
+        let (path, name) = (entry.path(), entry.file_name());
+        let shown = format!("{before}{}", path.display());
+        match entry.file_type() {
+            // States of the hash go and come by themselves.
+            Ok(kind) if kind.is_dir() && name != "hashstates" => {
+                if contents {
+                    state.insert(shown + "/");
+                }
+                add_files(&path, before, contents, state);
+            }
+            Ok(kind) if kind.is_file() && contents => {
+                let content = std::fs::read(&path).map(|bytes| digest_of(&bytes));
+                let content = content.unwrap_or_else(|error| error.kind().to_string());
+                state.insert(format!("{shown} {content}"));
+            }
+            Ok(kind) if kind.is_file() => drop(state.insert(shown)),
+            Ok(_) | Err(_) => {}
+        }
+    }
+}
 
 /// What one tool did.
 pub(crate) struct Row {
