@@ -168,7 +168,10 @@ fn io_remedy(number: i32) -> &'static str {
             "raise the quota on the store's disk, or remove something; an upload goes on where it \
              stopped"
         }
-        libc::EIO => "the disk beneath the store fails: see the kernel's log (dmesg)",
+        libc::EIO => {
+            "the disk beneath the store fails: see the kernel's log (dmesg); then copy again what \
+             was being written"
+        }
         libc::EACCES | libc::EPERM => {
             "let the user that mounted regfs own the store, or mount as root"
         }

@@ -6,6 +6,7 @@ use crate::fs::fault::{Fault, Result};
 use crate::fs::handles::Handle;
 use crate::fs::inodes::Ino;
 use crate::fs::listing::{Listed, Listing, Target};
+use crate::fs::mapping::Mapping;
 use crate::fs::node::{Name, Node};
 use crate::fs::staging::{changed, folder_in, place};
 use crate::fs::{Caller, RegistryFs};
@@ -113,7 +114,7 @@ impl RegistryFs {
     pub(super) fn opendir(&self, ino: Ino) -> Result<u64> {
         let node = self.node(ino)?;
         let listing = self.listing(&node, ino)?;
-        Ok(self.handles.insert(ino, Handle::Folder(Mutex::new(listing))))
+        Ok(self.handles.insert(ino, Handle::Folder(Mutex::new(listing)), Mapping::None))
     }
 
     /// Whether there is anything in a folder.

@@ -5,6 +5,7 @@ use crate::fs::inodes::Ino;
 use crate::fs::layer_writer::LayerWriter;
 use crate::fs::listing::Listing;
 use crate::fs::manifest_writer::ManifestWriter;
+use crate::fs::mapping::Mapping;
 use crate::fs::node::Node;
 use crate::model::{Error, RepositoryName, UploadId};
 use crate::registry::{Layer, LayerUpload, Registry, UploadReader};
@@ -90,19 +91,21 @@ pub(super) struct Handles {
     table: RwLock<HashMap<u64, OpenFile>>,
 }
 
-struct OpenFile {
-    ino: Ino,
-    handle: Arc<Handle>,
+/// A file or folder that is open.
+pub(super) struct OpenFile {
+    pub(super) ino: Ino,
+    pub(super) handle: Arc<Handle>,
+    mapping: Mapping,
     /// The process that closed a descriptor of it last: the kernel does not say who was the last
     /// of all.
-    closer: AtomicU32,
+    pub(super) closer: AtomicU32,
 }
 
 impl Handles {
     /// Keeps an open `handle` of `ino` and gives its number, which is never given out again.
-    pub(super) fn insert(&self, ino: Ino, handle: Handle) -> u64 {
+    pub(super) fn insert(&self, ino: Ino, handle: Handle, mapping: Mapping) -> u64 {
         let number = self.next.fetch_add(1, Ordering::Relaxed) + 1;
-        let file = OpenFile { ino, handle: Arc::new(handle), closer: AtomicU32::new(0) };
+        let file = OpenFile { ino, handle: Arc::new(handle), mapping, closer: AtomicU32::new(0) };
         self.table.write().insert(number, file);
         number
     }
@@ -118,9 +121,16 @@ impl Handles {
         self.table.read().get(&number).map(|file| file.ino)
     }
 
-    /// Whether a file is open under `ino` that `check` is true of. This looks at all.
-    pub(super) fn any(&self, ino: Ino, check: impl Fn(&Handle) -> bool) -> bool {
-        self.table.read().values().any(|file| file.ino == ino && check(&file.handle))
+    /// Whether published content is open under `ino`. This looks at all.
+    pub(super) fn has_reader(&self, ino: Ino) -> bool {
+        self.table.read().values().any(|file| file.ino == ino && !file.handle.is_unpublished())
+    }
+
+    /// What programs may do with maps of what is open under `ino`, at most. This looks at all.
+    pub(super) fn mapping(&self, ino: Ino) -> Mapping {
+        let table = self.table.read();
+        let open = table.values().filter(|file| file.ino == ino);
+        open.map(|file| file.mapping).max().unwrap_or(Mapping::None)
     }
 
     /// The handle of this number.
@@ -137,11 +147,9 @@ impl Handles {
         Ok(Arc::clone(&file.handle))
     }
 
-    /// Takes the handle out, with its inode and the process that closed it last. It goes when the
-    /// last call on it is over.
-    pub(super) fn remove(&self, number: u64) -> Option<(Arc<Handle>, Ino, u32)> {
-        let file = self.table.write().remove(&number)?;
-        Some((file.handle, file.ino, file.closer.into_inner()))
+    /// Takes the file out. It goes when the last call on it is over.
+    pub(super) fn remove(&self, number: u64) -> Option<OpenFile> {
+        self.table.write().remove(&number)
     }
 
     /// How many files and folders are open.
@@ -230,6 +238,12 @@ impl Writers {
             node.repository().is_some_and(|it| it.is_within(name))
                 && writers.iter().any(WeakWriter::is_open)
         })
+    }
+
+    /// Every writer of `node` that is still open, the oldest first.
+    pub(super) fn all(&self, node: &Node) -> Vec<Writer> {
+        let table = self.table.lock();
+        table.get(node).into_iter().flatten().filter_map(WeakWriter::upgrade).collect()
     }
 
     /// The youngest writer of `node` that is still open.

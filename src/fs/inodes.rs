@@ -5,7 +5,6 @@
 //! open files, and the name gets a new one when it is made again. A node that was only listed keeps
 //! the number that was shown for it, too, as long as `promises.rs` remembers it.
 
-use crate::fs::mapping::Mapping;
 use crate::fs::node::Node;
 use crate::fs::promises::Promises;
 use crate::model::{Area, RepositoryName};
@@ -43,13 +42,14 @@ struct Inode {
     node: Arc<Node>,
     lookup_count: u64,
     detached: bool,
-    mapping: Mapping,
+    /// Whether a program may have mapped it before its content was published.
+    was_mapped: bool,
 }
 
 impl Inode {
     /// A number that is given out for the first time.
     fn new(node: Arc<Node>) -> Self {
-        Self { node, lookup_count: 1, detached: false, mapping: Mapping::None }
+        Self { node, lookup_count: 1, detached: false, was_mapped: false }
     }
 }
 
@@ -109,18 +109,15 @@ impl Inodes {
         ino
     }
 
-    /// What the kernel may keep of the content of `ino`.
-    pub(super) fn mapping(&self, ino: Ino) -> Mapping {
-        self.table.read().inodes.get(&ino).map_or(Mapping::None, |inode| inode.mapping)
+    /// Whether a program may have mapped `ino` before its content was published.
+    pub(super) fn was_mapped(&self, ino: Ino) -> bool {
+        self.table.read().inodes.get(&ino).is_some_and(|inode| inode.was_mapped)
     }
 
-    /// The kernel may keep that much of the content of `ino` from now on, and what it kept before.
-    pub(super) fn mapped(&self, ino: Ino, mapping: Mapping) {
-        // Every write comes here, and most change nothing.
-        if self.mapping(ino) < mapping
-            && let Some(inode) = self.table.write().inodes.get_mut(&ino)
-        {
-            inode.mapping = inode.mapping.max(mapping);
+    /// A program may map `ino` from now on, before its content is published.
+    pub(super) fn mapped(&self, ino: Ino) {
+        if let Some(inode) = self.table.write().inodes.get_mut(&ino) {
+            inode.was_mapped = true;
         }
     }
 

@@ -5,6 +5,7 @@
 //! then nobody can read it, and after the last close nothing is left of what did not.
 
 use crate::fs::fault::{Fault, Result};
+use crate::fs::link::copy_extended;
 use crate::model::{Area, AttributesChange, Digest, Error, RepositoryName, UploadName};
 use crate::registry::{Allocation, LayerUpload, Repository, Subject, UploadStat};
 use parking_lot::Mutex;
@@ -165,7 +166,7 @@ impl LayerWriter {
         let progress = *self.progress.lock();
         match progress {
             Progress::Published => return Ok(()),
-            Progress::Empty if self.digest != Digest::sha256(b"") => return Ok(()),
+            Progress::Empty if !self.is_right_when_empty() => return Ok(()),
             Progress::Empty | Progress::Dirty => {}
         }
         // The layer is fetched when somebody opens it, not kept here.
@@ -209,25 +210,35 @@ impl LayerWriter {
         Ok(self.upload.stat()?)
     }
 
-    /// Changes attributes; they pass to the layer. Times on a file in which nothing was written
-    /// (`touch`) are refused, because that would look as if a layer had been made.
-    pub(super) fn change(&self, change: &AttributesChange) -> Result<()> {
-        let empty = *self.progress.lock() == Progress::Empty;
-        if empty && change.modified_at.is_some() && self.digest != Digest::sha256(b"") {
-            let computed = Digest::sha256(b"");
-            self.told.store(true, Ordering::Relaxed);
-            return Err(Error::DigestMismatch { expected: self.digest, computed }.into());
+    /// Changes the attributes that the layer will have. Says whether that is all: where it is there
+    /// already, written over or published, the change is for that one as well. Times on a new file in
+    /// which nothing was written (`touch`) are refused, because that would look as if a layer had been
+    /// made.
+    pub(super) fn change(&self, change: &AttributesChange) -> Result<bool> {
+        let exists = || self.repository.layers().exists(&self.digest);
+        let progress = *self.progress.lock();
+        match progress {
+            Progress::Published => return Ok(false),
+            Progress::Empty
+                if change.modified_at.is_some() && !self.is_right_when_empty() && !exists()? =>
+            {
+                let computed = Digest::sha256(b"");
+                self.told.store(true, Ordering::Relaxed);
+                return Err(Error::DigestMismatch { expected: self.digest, computed }.into());
+            }
+            Progress::Empty | Progress::Dirty => {}
         }
-        self.carry(change)
-    }
-
-    /// Changes the attributes that the layer will have, when there is one already that has them.
-    pub(super) fn carry(&self, change: &AttributesChange) -> Result<()> {
         match self.repository.attributes().change(&self.subject(), change) {
             // It has become the layer by now.
-            Err(error) if error.is_unknown() && self.is_published() => Ok(()),
-            outcome => Ok(outcome.map(drop)?),
+            Err(error) if error.is_unknown() && self.is_published() => {}
+            outcome => drop(outcome?),
         }
+        Ok(!exists()?)
+    }
+
+    /// Whether nothing is just what the digest names.
+    fn is_right_when_empty(&self) -> bool {
+        self.digest == Digest::sha256(b"")
     }
 
     /// What has the attributes until the layer is published.
@@ -237,13 +248,8 @@ impl LayerWriter {
 
     /// Gives it the extended attributes of `from`.
     pub(super) fn take_extended(&self, from: &Subject) -> Result<()> {
-        let kept = self.repository.attributes();
         let to = self.subject();
-        for name in kept.extended_names(from)? {
-            let value = kept.extended(from, &name)?;
-            kept.set_extended(&to, &name, value.as_deref())?;
-        }
-        Ok(())
+        Ok(copy_extended(&*self.repository, from, &to)?)
     }
 
     /// Whether this is the layer's name.

@@ -170,19 +170,8 @@ impl RegistryFs {
     }
 
     fn change_node(&self, node: &Node, change: &AttributesChange) -> Result<()> {
-        match self.writers.get(node) {
-            Some(Writer::Manifest(writer)) if writer.change(change)? => return Ok(()),
-            Some(Writer::Layer(writer)) if !writer.is_published() => {
-                let published = self.subject(node).is_some_and(|(name, subject)| {
-                    self.repository(name).attributes().get(&subject).is_ok()
-                });
-                if !published {
-                    return writer.change(change);
-                }
-                // It is written over: this is for the one that is there, and for the one that will be.
-                writer.carry(change)?;
-            }
-            Some(_) | None => {}
+        if self.change_writers(node, change)? {
+            return Ok(());
         }
         match (node, self.subject(node)) {
             (_, Some((name, subject))) => {
@@ -199,6 +188,19 @@ impl RegistryFs {
                 Err(Error::Unsupported("this has no attributes of its own to change").into())
             }
         }
+    }
+
+    /// Changes what is being written to `node` and not published yet; says whether there is any.
+    /// Whoever writes it has the same inode open, so what one of them sets is set for all.
+    fn change_writers(&self, node: &Node, change: &AttributesChange) -> Result<bool> {
+        let mut changed = false;
+        for writer in self.writers.all(node) {
+            changed |= match writer {
+                Writer::Manifest(writer) => writer.change(change)?,
+                Writer::Layer(writer) => writer.change(change)?,
+            };
+        }
+        Ok(changed)
     }
 
     /// The repository and subject that keep the attributes of a node.

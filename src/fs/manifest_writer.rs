@@ -258,15 +258,16 @@ impl ManifestWriter {
         })
     }
 
-    /// Changes the attributes it will be put with; `false` when everything was put already, and the
-    /// change belongs to what is stored. Times on a file in which nothing was written (`touch`) are
-    /// refused, because that would look as if a manifest had been made.
+    /// Changes the attributes it will be put with; `false` when nothing here is to be put, and the
+    /// change belongs to what is stored. Times on a new file in which nothing was written (`touch`)
+    /// are refused, because that would look as if a manifest had been made.
     pub(super) fn change(&self, change: &AttributesChange) -> Result<bool> {
-        let mut draft = self.draft.lock();
-        if !draft.dirty && draft.published {
+        let exists = || self.repository.manifests().stat(&self.target).is_ok();
+        if !self.is_dirty() && (self.draft.lock().published || exists()) {
             return Ok(false);
         }
-        if !draft.dirty && draft.bytes.is_empty() && change.modified_at.is_some() {
+        let mut draft = self.draft.lock();
+        if !draft.dirty && change.modified_at.is_some() {
             draft.told = true;
             return Err(Error::ManifestInvalid("nothing was written to it".to_owned()).into());
         }

@@ -11,66 +11,52 @@ use crate::fs::inodes::Ino;
 use crate::fs::node::Node;
 use crate::fs::open::OpenMode;
 
-/// What the kernel may keep of the content of an inode that was opened before it was published.
+/// What a program may do with a map of what it opened before that was published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Mapping {
-    /// Nothing: nobody could map it.
+    /// It cannot map it.
     None,
-    /// Pages as they were once.
-    Possible,
-    /// Pages that a program changed, and may go on changing.
-    Written,
+    /// The map has the content of its time.
+    Read,
+    /// The map may be changed at any time, as long as it is there.
+    Write,
 }
 
-/// Where written bytes come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Source {
-    /// write(2).
-    Call,
-    /// Changed pages of a memory map, in the kernel's own time and in nobody's name.
-    Pages,
+impl Mapping {
+    /// For a `handle` that is opened in `mode`. Only what can be read can be mapped.
+    pub(super) fn of(handle: &Handle, mode: OpenMode) -> Self {
+        match (handle.is_unpublished() && mode.read, mode.write) {
+            (false, _) => Self::None,
+            (true, false) => Self::Read,
+            (true, true) => Self::Write,
+        }
+    }
 }
 
 impl RegistryFs {
-    /// Writes all of `data`, from whatever source, to an open file.
-    pub(super) fn write_from(
-        &self, source: Source, handle: u64, offset: u64, data: &[u8],
-    ) -> Result<()> {
-        if source == Source::Pages
-            && let Some(ino) = self.handles.ino(handle)
-        {
-            self.inodes.mapped(ino, Mapping::Written);
-        }
-        self.write(handle, offset, data)
-    }
-
-    /// How `handle`, which is about to be opened under `ino`, may be read. Published content is kept
-    /// apart from what may still be mapped of a time before. Errors: `Stale`, and the kernel, which then
-    /// looks the name up again, gets another inode.
+    /// How a file of `node`, which is about to be opened under `ino`, may be read. Published content
+    /// is kept apart from what may still be mapped of a time before. Errors: `Stale`, and the kernel,
+    /// which then looks the name up again, gets another inode.
     pub(super) fn keep_apart(
-        &self, ino: Ino, node: &Node, mode: OpenMode, handle: &Handle, reading: Reading,
+        &self, ino: Ino, node: &Node, mapping: Mapping, reading: Reading,
     ) -> Result<Reading> {
         let is_fixed = matches!(node, Node::Layer(..) | Node::Revision(..));
-        let is_mappable = mode.read && handle.is_unpublished();
-        if is_mappable && is_fixed && self.handles.any(ino, |open| !open.is_unpublished()) {
-            return Err(self.apart(node));
-        }
-        if is_mappable {
-            self.inodes.mapped(ino, Mapping::Possible);
-        }
-        if is_mappable || mode.write || !is_fixed {
+        if mapping != Mapping::None {
+            if is_fixed && self.handles.has_reader(ino) {
+                return Err(self.apart(node));
+            }
+            self.inodes.mapped(ino);
             return Ok(reading);
         }
-        match self.inodes.mapping(ino) {
-            Mapping::None => Ok(reading),
-            Mapping::Written if self.handles.any(ino, Handle::is_unpublished) => {
-                Err(self.apart(node))
-            }
+        if !is_fixed || !self.inodes.was_mapped(ino) || matches!(reading, Reading::Direct) {
+            return Ok(reading);
+        }
+        match self.handles.mapping(ino) {
+            Mapping::None => Ok(reading.anew()),
             // Where a map may be, the kernel refuses to read the file beneath.
-            Mapping::Possible if self.handles.any(ino, Handle::is_unpublished) => {
-                Ok(Reading::Direct)
-            }
-            Mapping::Possible | Mapping::Written => Ok(reading.anew()),
+            Mapping::Read => Ok(Reading::Direct),
+            // Reading would first write back what is changed there, and fail when that does.
+            Mapping::Write => Err(self.apart(node)),
         }
     }
 

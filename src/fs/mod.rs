@@ -21,6 +21,7 @@ mod inodes;
 mod keeper;
 mod lanes;
 mod layer_writer;
+mod link;
 mod listing;
 mod lookup;
 mod manifest_writer;
@@ -189,6 +190,19 @@ impl RegistryFs {
     fn node(&self, ino: Ino) -> Result<Arc<Node>> {
         let known = self.known(ino)?;
         if known.detached { Err(Fault::Stale) } else { Ok(known.node) }
+    }
+
+    /// The node that `ino` stands for; content that was replaced since it was looked up is taken as it
+    /// is by now. The kernel looks a stale number up again, and once only, which is not enough where
+    /// many rename files over one name.
+    fn current(&self, ino: Ino) -> Result<Arc<Node>> {
+        let known = self.known(ino)?;
+        let is_content =
+            matches!(*known.node, Node::Layer(..) | Node::Tag(..) | Node::Revision(..));
+        if known.detached && !(is_content && self.stat(&known.node).is_ok()) {
+            return Err(Fault::Stale);
+        }
+        Ok(known.node)
     }
 
     fn repository(&self, name: &RepositoryName) -> Arc<dyn Repository> {

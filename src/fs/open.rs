@@ -3,11 +3,12 @@
 use crate::fs::attr::Entry;
 use crate::fs::counters::Operation;
 use crate::fs::fault::{Fault, Result};
-use crate::fs::handles::{Handle, Kept, Opened, Reading, Writer};
+use crate::fs::handles::{Handle, Kept, OpenFile, Opened, Reading, Writer};
 use crate::fs::inodes::Ino;
 use crate::fs::layer_writer::LayerWriter;
 use crate::fs::lookup::upload_name;
 use crate::fs::manifest_writer::ManifestWriter;
+use crate::fs::mapping::Mapping;
 use crate::fs::node::{Name, Node};
 use crate::fs::{Caller, RegistryFs};
 use crate::model::{AttributesChange, Digest, Error, Manifest, Reference, RepositoryName};
@@ -30,7 +31,7 @@ pub struct OpenMode {
 impl RegistryFs {
     /// Opens the file `ino`.
     pub(super) fn open(&self, ino: Ino, mode: OpenMode) -> Result<Opened> {
-        let node = self.node(ino)?;
+        let node = self.current(ino)?;
         let (handle, reading) = match &*node {
             Node::Layer(name, digest) if !mode.write => {
                 let layer = self.fetch(&node, name, digest)?;
@@ -83,8 +84,10 @@ impl RegistryFs {
             | Node::StagingFolder(..)
             | Node::Control => return Err(Fault::IsADirectory),
         };
-        let reading = self.keep_apart(ino, &node, mode, &handle, reading)?;
-        Ok(Opened { handle: self.handles.insert(ino, handle), reading, flush: mode.write, ino })
+        let mapping = Mapping::of(&handle, mode);
+        let reading = self.keep_apart(ino, &node, mapping, reading)?;
+        let handle = self.handles.insert(ino, handle, mapping);
+        Ok(Opened { handle, reading, flush: mode.write, ino })
     }
 
     /// Creates and opens the file `name` in the folder `parent`. What exists by now is opened,
@@ -135,12 +138,11 @@ impl RegistryFs {
             },
         };
         let entry = self.entry(node.clone())?;
-        let ino = entry.ino;
-        let reading = self.keep_apart(ino, &node, mode, &handle, Reading::Direct);
-        let reading = reading.inspect_err(|_| {
+        let (ino, mapping) = (entry.ino, Mapping::of(&handle, mode));
+        let reading = self.keep_apart(ino, &node, mapping, Reading::Direct).inspect_err(|_| {
             self.inodes.forget(ino, 1);
         })?;
-        let handle = self.handles.insert(ino, handle);
+        let handle = self.handles.insert(ino, handle, mapping);
         Ok((entry, Opened { handle, reading, flush: true, ino }))
     }
 
@@ -322,9 +324,19 @@ impl RegistryFs {
     /// The last close of `handle`. Nobody is told of errors any more, so nothing that a user could
     /// miss happens here. What was never published gets its line in `.regfs/errors`.
     pub fn release(&self, handle: u64) {
-        let Some((handle, ino, pid)) = self.handles.remove(handle) else { return };
+        self.end_release(self.begin_release(handle));
+    }
+
+    /// From here on the file is not open any more.
+    pub(super) fn begin_release(&self, handle: u64) -> Option<OpenFile> {
+        self.handles.remove(handle)
+    }
+
+    /// Lets go of it, which may take long.
+    pub(super) fn end_release(&self, file: Option<OpenFile>) {
+        let Some(OpenFile { ino, handle, closer, .. }) = file else { return };
         if let Some(fault) = handle.loss() {
-            let caller = Caller { pid, ..Caller::default() };
+            let caller = Caller { pid: closer.into_inner(), ..Caller::default() };
             self.refuse(Operation::Flush, &caller, None, (ino, OsStr::new("")), &fault);
         }
     }

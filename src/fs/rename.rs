@@ -1,15 +1,18 @@
-//! What moving, linking and removing mean: Finish, Put, Tag, Retag, Untag, Cancel, Mount.
+//! What moving and removing mean: Finish, Put, Retag, Untag, Cancel.
 
 use crate::fs::RegistryFs;
-use crate::fs::attr::Entry;
 use crate::fs::fault::{Fault, Result};
 use crate::fs::inodes::Ino;
+use crate::fs::link::{copy_extended, manifest_subject};
 use crate::fs::lookup::upload_name;
 use crate::fs::manifest_writer;
 use crate::fs::node::{Name, Node};
 use crate::fs::staging::folder_in;
-use crate::model::{Digest, Error, MANIFEST_BYTES_MAX, Reference, RepositoryName, Tag, UploadId};
-use crate::registry::{LayerUpload, Repository, Retag, Subject};
+use crate::model::{
+    Area, AttributesChange, Digest, Error, MANIFEST_BYTES_MAX, Reference, RepositoryName, Tag,
+    UploadId, UploadName,
+};
+use crate::registry::{LayerUpload, Retag, Subject};
 use std::{ffi::OsStr, sync::Arc};
 
 /// What becomes of a file that has the new name already.
@@ -73,6 +76,12 @@ impl RegistryFs {
                 self.move_layer(a, digest, &b, &to)
             }
             (Node::StagingFolder(..), None) => self.rename_folder(from, to_folder, new_name),
+            (Node::Revision(a, digest), Some(Node::Tag(b, tag))) if *a == b => {
+                self.rename_revision(a, digest, &tag)
+            }
+            (Node::Tag(name, tag), None) if to_folder.repository() == Some(name) => {
+                self.rename_tag_to_upload(name, tag, to_folder, new_name)
+            }
             (Node::Repository(a), Some(Node::Repository(b))) => self.rename_repository(a, &b),
             (Node::Layer(..) | Node::Tag(..) | Node::Revision(..), _) => Err(Fault::CrossDevice),
             (
@@ -88,7 +97,7 @@ impl RegistryFs {
     }
 
     /// What is being written under a tag or digest for the first time is not there yet for others.
-    fn check_published(&self, node: &Node) -> Result<()> {
+    pub(super) fn check_published(&self, node: &Node) -> Result<()> {
         if self.writers.get(node).is_none() {
             return Ok(());
         }
@@ -131,6 +140,18 @@ impl RegistryFs {
             RenameMode::Replace | RenameMode::KeepExisting => self.inodes.rebind(&old, new),
             RenameMode::Exchange => self.inodes.exchange(&old, &new),
         }
+        Ok(())
+    }
+
+    /// A manifest gets a tag in place of its digest. It stays under that, too, as all that is tagged:
+    /// to copy it and remove it by its digest, as mv would, would take the new tag away.
+    fn rename_revision(&self, name: &RepositoryName, digest: &Digest, tag: &Tag) -> Result<()> {
+        let repository = self.repository(name);
+        let stat = repository.manifests().stat(&Reference::Digest(*digest))?;
+        repository.manifests().tag(digest, tag, &AttributesChange::to(&stat.attributes))?;
+        let (old, new) =
+            (Node::Revision(name.clone(), *digest), Node::Tag(name.clone(), tag.clone()));
+        self.inodes.rebind(&old, new);
         Ok(())
     }
 
@@ -231,6 +252,40 @@ impl RegistryFs {
         Ok(())
     }
 
+    /// A tag becomes an upload: the way back from `mv uploads/x manifests/T`. `sed -i manifests/.x`
+    /// goes it, because what sed writes to has the name of a tag.
+    fn rename_tag_to_upload(
+        &self, name: &RepositoryName, tag: &Tag, folder: &Node, file: &OsStr,
+    ) -> Result<()> {
+        let (new_name, _) = upload_name(folder, file)?.ok_or(Fault::NotADirectory)?;
+        let (repository, reference) = (self.repository(name), Reference::Tag(tag.clone()));
+        let manifest = repository.manifests().get(&reference)?;
+        let stat = repository.manifests().stat(&reference)?;
+        let replaced = repository.layers().find_upload(&new_name)?;
+        let attributes = AttributesChange::to(&stat.attributes);
+        // Until it is whole it has a name that no listing shows.
+        let hidden = UploadName::new(Area::Layers, OsStr::new(&stat.digest.to_string()))?;
+        let upload = repository.layers().upload(&hidden, &attributes)?;
+        let to = Subject::Upload(upload.uuid());
+        let moved = upload
+            .write_at(manifest.bytes(), 0)
+            .and_then(|()| repository.attributes().change(&to, &attributes))
+            .and_then(|_| copy_extended(&*repository, &Subject::Tag(tag.clone()), &to))
+            .and_then(|()| upload.rename(&new_name))
+            .and_then(|()| repository.manifests().delete(&reference));
+        if let Err(error) = moved {
+            upload.cancel()?;
+            return Err(error.into());
+        }
+        self.uploads.insert(&upload);
+        let node = Node::Upload(name.clone(), upload.uuid());
+        self.inodes.rebind(&Node::Tag(name.clone(), tag.clone()), node);
+        match replaced {
+            Some(replaced) => self.cancel(name, &replaced),
+            None => Ok(()),
+        }
+    }
+
     /// A layer moves to another repository, and only as itself.
     fn move_layer(
         &self, from: &RepositoryName, digest: &Digest, to: &RepositoryName, new: &Digest,
@@ -248,18 +303,6 @@ impl RegistryFs {
         Ok(())
     }
 
-    /// Gives a layer to another repository, with the attributes that it has.
-    fn mount_alike(
-        &self, (source, from): (&dyn Repository, &RepositoryName), target: &dyn Repository,
-        digest: &Digest,
-    ) -> Result<()> {
-        let attributes = self.as_linked(&source.layers().stat(digest)?.attributes);
-        target.layers().mount(digest, from, &attributes)?;
-        let subject = Subject::Layer(*digest);
-        self.copy_extended((source, &subject), (target, &subject));
-        Ok(())
-    }
-
     /// A repository gets another name. What is being written under a tag or digest would be published
     /// under the old one, so that has to be closed first; uploads go with the repository.
     fn rename_repository(&self, from: &RepositoryName, to: &RepositoryName) -> Result<()> {
@@ -269,62 +312,6 @@ impl RegistryFs {
         self.registry.rename(from, to)?;
         self.inodes.rename_repository(from, to);
         self.staging.rename_repository(from, to);
-        Ok(())
-    }
-
-    /// Gives the file `ino` a second name: Tag for manifests, Mount for layers.
-    pub fn link(&self, ino: Ino, new_parent: Ino, new_name: &OsStr) -> Result<Entry> {
-        let (node, folder) = (self.node(ino)?, self.node(new_parent)?);
-        let to = match folder.child(new_name) {
-            Name::Node(node) => node,
-            Name::Upload => return self.link_to_staging(&node, &folder, new_name),
-            Name::Impossible { kind, reason } => {
-                return Err(Fault::impossible(kind, new_name, reason));
-            }
-        };
-        if self.stat(&to).is_ok() {
-            return Err(Fault::exists(new_name));
-        }
-        self.check_published(&node)?;
-        match (&*node, &to) {
-            (Node::Layer(from, digest), Node::Layer(to, new)) if digest == new => {
-                let (source, target) = (self.repository(from), self.repository(to));
-                self.mount_alike((&*source, from), &*target, digest)?;
-            }
-            (Node::Layer(_, computed), Node::Layer(_, expected)) => {
-                let (expected, computed) = (*expected, *computed);
-                return Err(Error::DigestMismatch { expected, computed }.into());
-            }
-            (Node::Tag(from, tag), Node::Tag(to, new)) => {
-                self.tag(from, &Reference::Tag(tag.clone()), to, new)?;
-            }
-            (Node::Revision(from, digest), Node::Tag(to, new)) => {
-                self.tag(from, &Reference::Digest(*digest), to, new)?;
-            }
-            _ => return Err(Error::Unsupported("this cannot be linked there").into()),
-        }
-        self.entry(to)
-    }
-
-    /// Tags a manifest. In another repository this is a put, which checks what it refers to. The new
-    /// tag has the attributes of what it is a second name of, as a hard link has.
-    fn tag(
-        &self, from: &RepositoryName, reference: &Reference, to: &RepositoryName, tag: &Tag,
-    ) -> Result<()> {
-        let (source, target) = (self.repository(from), self.repository(to));
-        let stat = source.manifests().stat(reference)?;
-        let attributes = self.as_linked(&stat.attributes);
-        if from == to {
-            source.manifests().tag(&stat.digest, tag, &attributes)?;
-        } else {
-            let manifest = source.manifests().get(reference)?;
-            let reference = Reference::Tag(tag.clone());
-            manifest_writer::put(&*target, manifest.bytes(), &reference, &attributes)?;
-        }
-        self.copy_extended(
-            (&*source, &manifest_subject(reference)),
-            (&*target, &Subject::Tag(tag.clone())),
-        );
         Ok(())
     }
 
@@ -365,13 +352,5 @@ impl RegistryFs {
         upload.cancel()?;
         self.inodes.detach(&Node::Upload(name.clone(), *uuid));
         Ok(())
-    }
-}
-
-/// What has the attributes of a manifest that is called so.
-fn manifest_subject(reference: &Reference) -> Subject {
-    match reference {
-        Reference::Tag(tag) => Subject::Tag(tag.clone()),
-        Reference::Digest(digest) => Subject::Revision(*digest),
     }
 }

@@ -87,15 +87,17 @@ fn parse(name: &OsStr) -> Name<'_> {
 impl RegistryFs {
     /// The value of an extended attribute.
     pub(super) fn getxattr(&self, ino: Ino, name: &OsStr) -> Result<Vec<u8>> {
-        let node = self.node(ino)?;
         match parse(name) {
             Name::Virtual(name) => {
-                Ok(self.virtual_value(&node, name)?.ok_or(Fault::NoAttribute)?.into_bytes())
+                let value = self.virtual_value(&*self.current(ino)?, name)?;
+                Ok(value.ok_or(Fault::NoAttribute)?.into_bytes())
             }
             Name::User(name) => {
+                let node = self.current(ino)?;
                 let value = self.keeper(&node).map_or(Ok(None), |keeper| keeper.get(name))?;
                 value.ok_or(Fault::NoAttribute)
             }
+            // Whatever it is of: tools ask for these of every file that they have open.
             Name::Reserved | Name::Unset => Err(Fault::NoAttribute),
             Name::Refused => Err(Fault::NotKept("access lists")),
         }
@@ -103,7 +105,7 @@ impl RegistryFs {
 
     /// The names of all extended attributes, each with a NUL behind it.
     pub(super) fn listxattr(&self, ino: Ino) -> Result<Vec<u8>> {
-        let node = self.node(ino)?;
+        let node = self.current(ino)?;
         let mut names: Vec<String> = Virtual::ALL
             .into_iter()
             .filter(|name| name.is_listed_of(&node))
@@ -120,7 +122,7 @@ impl RegistryFs {
     pub(super) fn setxattr(
         &self, ino: Ino, name: &OsStr, value: Option<&[u8]>, condition: SetCondition,
     ) -> Result<()> {
-        let node = self.node(ino)?;
+        let node = self.current(ino)?;
         let name = match parse(name) {
             Name::Virtual(name) => return self.set_virtual(&node, name, value),
             Name::User(name) => name,

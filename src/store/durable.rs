@@ -272,9 +272,12 @@ fn refused<'a>(
     }
 }
 
+/// What was being done when the bytes of a file could not be synced.
+pub(super) const SYNC: &str = "sync the bytes of";
+
 /// Makes the bytes and the length of a file survive a power cut. `path` is for the message.
 pub(super) fn sync_content(file: &File, path: impl FnOnce() -> PathBuf) -> Result<()> {
-    fs::fdatasync(file).map_err(|errno| Error::io("sync", path())(errno))
+    fs::fdatasync(file).map_err(|errno| Error::io(SYNC, path())(errno))
 }
 
 /// Makes the names in the folder `at` survive a power cut.

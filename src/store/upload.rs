@@ -36,7 +36,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering},
     },
 };
 
@@ -67,6 +67,9 @@ pub(super) struct Shared {
     /// The names on the way to the data that are known to survive a power cut: how often the upload
     /// had been renamed, and where its repository lay. Held to read or change the value only.
     names_synced: Mutex<Option<(u64, PathBuf)>>,
+    /// The number with which the disk refused bytes that were written, or 0. Until all is written
+    /// anew, that is why the content is another.
+    pub(super) lost: AtomicI32,
     /// Waits for a follower already.
     pub(super) queued: AtomicBool,
 }
@@ -141,6 +144,7 @@ impl LocalUpload {
             renaming: Mutex::new(()),
             work: Mutex::new(Work { life: Life::Open, progress, holds: Vec::new() }),
             ended: AtomicBool::new(false),
+            lost: AtomicI32::new(0),
             renames: AtomicU64::new(0),
             names_synced: Mutex::new(None),
             queued: AtomicBool::new(false),
@@ -252,7 +256,11 @@ impl LayerUpload for LocalUpload {
 
     fn truncate(&self, length: u64) -> Result<()> {
         let cut = |progress: &mut Progress| progress.cut(length);
-        self.shared.edit("cut", length, |file| file.set_len(length), cut)
+        self.shared.edit("cut", length, |file| file.set_len(length), cut)?;
+        if length == 0 {
+            self.shared.lost.store(0, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     fn allocate(&self, range: Range<u64>, kind: Allocation) -> Result<()> {
@@ -301,7 +309,7 @@ impl LayerUpload for LocalUpload {
     fn sync(&self) -> Result<()> {
         let shared = &self.shared;
         shared.check()?;
-        durable::sync_content(&shared.data, || shared.path(layout::DATA))?;
+        shared.sync_data()?;
         // As they are before: what is renamed meanwhile is for the next time.
         let names = shared.names();
         if names.is_some() && *shared.names_synced.lock() == names {
@@ -337,7 +345,7 @@ impl LayerUpload for LocalUpload {
             Life::Open => {
                 let stored = shared.verified(&mut work, digest)?;
                 let links = shared.begin_links(&stored)?;
-                shared.store_blob(&stored)?;
+                shared.store_blob(&mut work, &stored)?;
                 work.life = Life::Stored(Box::new(stored.clone()));
                 (stored, links)
             }

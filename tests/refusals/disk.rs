@@ -1,8 +1,12 @@
 //! Small disks of their own beneath a store: full, over a quota, or failed.
+#![allow(dead_code, reason = "two programs of tests use it, each its own part")]
 
-use crate::common::{is_mounted, run_in, scratch};
+use crate::common::{eventually, is_mounted, run_in, scratch};
 use rustix::mount::{UnmountFlags, unmount};
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// An image in a file, and where it is mounted. Goes with the test.
 pub(crate) struct Disk {
@@ -30,9 +34,13 @@ impl Disk {
         run_in(self.folder.path(), "mount -o loop image disk");
     }
 
-    /// Unmounts it.
+    /// Unmounts it, and waits until the kernel has let go of it: a file system that is still there
+    /// would be mounted again as it is.
     pub(crate) fn unmount(&self) {
         run_in(self.folder.path(), "umount disk");
+        eventually(Duration::from_secs(20), "the disk is let go of", || {
+            run_in(self.folder.path(), "losetup -j image").is_empty()
+        });
     }
 
     /// Fails as a disk does that is pulled out: from now on everything that asks it ends with EIO,

@@ -1,7 +1,7 @@
 //! Tools against a refusal: what each is, what it says, and that nothing came of it.
 
 use super::document::keep_section;
-use crate::common::{Mount, eventually, run_in, try_in};
+use crate::common::{Mount, digest_of, eventually, try_in};
 use std::{
     collections::BTreeSet,
     fmt::Write as _,
@@ -102,6 +102,8 @@ pub(crate) struct Matrix<'a> {
     pub(crate) keeps_upload: bool,
     /// Whether nothing can be seen of the mount now.
     pub(crate) sees_nothing: bool,
+    /// A command before each, so that the disk has come to rest.
+    pub(crate) settle: Option<String>,
     /// Where the commands are typed; the mount when nothing is said.
     pub(crate) folder: Option<PathBuf>,
     /// More variables.
@@ -127,6 +129,7 @@ impl<'a> Matrix<'a> {
             has_lines: true,
             keeps_upload: false,
             sees_nothing: false,
+            settle: None,
             folder: None,
             more: Vec::new(),
         }
@@ -170,7 +173,7 @@ impl<'a> Matrix<'a> {
         let lines_before = self.mount_errors();
         let (exit, text) = self.shell(command);
         assert_eq!(exit == Some(0), tool.is_deaf, "{}: {command}: {exit:?}\n{text}", self.title);
-        let line = self.new_line(tool, &lines_before);
+        let line = self.new_line(tool, &text, &lines_before);
         // What a process leaves goes when its last close has been answered, a moment later.
         let what = format!("{}: {command} leaves everything as it was", self.title);
         let mut now = self.state();
@@ -199,6 +202,9 @@ impl<'a> Matrix<'a> {
 
     /// Makes what the command needs.
     fn prepare(&self, command: &str) {
+        if let Some(settle) = &self.settle {
+            self.must(settle);
+        }
         if command.contains("mv $COPY") {
             self.must("cp $FILE $COPY");
         }
@@ -262,29 +268,31 @@ impl<'a> Matrix<'a> {
         if !self.has_lines {
             return Vec::new();
         }
-        self.mount.errors().lines().map(str::to_owned).collect()
+        let text = std::fs::read_to_string(self.mount.path().join(".regfs/errors")).unwrap();
+        text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
     }
 
     /// The line that this refusal left in `.regfs/errors`.
     #[track_caller]
-    fn new_line(&self, tool: &Tool, before: &[String]) -> Option<String> {
+    fn new_line(&self, tool: &Tool, text: &str, before: &[String]) -> Option<String> {
         if !self.has_lines {
             return None;
         }
         let errno = tool.errno.unwrap_or(self.errno);
-        let is_new = |line: &String| !before.contains(line);
-        let mut found = None;
-        eventually(
-            Duration::from_secs(5),
-            &format!("{} has a line: {errno}", tool.command),
-            || {
-                let now = self.mount_errors();
-                let mut new = now.into_iter().filter(is_new).filter(|line| errno_of(line) == errno);
-                found = new.next();
-                found.is_some()
-            },
-        );
-        let line = found.unwrap();
+        let new = || self.mount_errors().into_iter().filter(|line| !before.contains(line));
+        let mut line = None;
+        // What nobody was told of gets its line after the last close, a moment later.
+        for _ in 0..LINE_TRIES {
+            line = new().find(|line| errno_of(line) == errno);
+            if line.is_some() {
+                break;
+            }
+            std::thread::sleep(LINE_PAUSE);
+        }
+        let line = line.unwrap_or_else(|| {
+            let lines = new().collect::<Vec<_>>().join("\n");
+            panic!("{}: {} has no line {errno}\n{text}\n{lines}", self.title, tool.command)
+        });
         let (reason, remedy) = line.rsplit_once("; ").unwrap_or_default();
         assert!(reason.split_whitespace().count() > 8, "it names a reason: {line}");
         assert!(remedy.split_whitespace().count() > 2, "it names a remedy: {line}");
@@ -297,11 +305,12 @@ impl<'a> Matrix<'a> {
         if self.sees_nothing {
             return BTreeSet::new();
         }
-        let seen = "find . -type d -printf '%p/\\n'; find . -type f -exec sha256sum {} + 2>&1";
-        let stored = "find docker regfs/tmp -type f ! -path '*/hashstates/*' -printf 'store %p\\n'";
-        let (_, seen) = try_in(self.mount.path(), &[], seen);
-        let stored = run_in(self.mount.store(), stored);
-        seen.lines().chain(stored.lines()).map(str::to_owned).collect()
+        let mut state = BTreeSet::new();
+        add_files(self.mount.path(), "", true, &mut state);
+        for folder in ["docker", "regfs/tmp"] {
+            add_files(&self.mount.store().join(folder), "store ", false, &mut state);
+        }
+        state
     }
 
     /// Without what differs from run to run.
@@ -320,7 +329,37 @@ impl<'a> Matrix<'a> {
     }
 }
 
+/// How often, and after which pause, `.regfs/errors` is looked at for a line.
+const LINE_TRIES: u32 = 100;
+const LINE_PAUSE: Duration = Duration::from_millis(50);
+
 const NOTHING: Vec<&String> = Vec::new();
+
+/// Adds everything in and below `folder`, with the content of each file if `contents`.
+fn add_files(folder: &Path, before: &str, contents: bool, state: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten() {
+        // It may go while this looks.
+        let Ok(entry) = entry else { continue };
+        let (path, name) = (entry.path(), entry.file_name());
+        let shown = format!("{before}{}", path.display());
+        match entry.file_type() {
+            // States of the hash go and come by themselves.
+            Ok(kind) if kind.is_dir() && name != "hashstates" => {
+                if contents {
+                    state.insert(shown + "/");
+                }
+                add_files(&path, before, contents, state);
+            }
+            Ok(kind) if kind.is_file() && contents => {
+                let content = std::fs::read(&path).map(|bytes| digest_of(&bytes));
+                let content = content.unwrap_or_else(|error| error.kind().to_string());
+                state.insert(format!("{shown} {content}"));
+            }
+            Ok(kind) if kind.is_file() => drop(state.insert(shown)),
+            Ok(_) | Err(_) => {}
+        }
+    }
+}
 
 /// What one tool did.
 pub(crate) struct Row {

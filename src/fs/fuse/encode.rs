@@ -1,7 +1,6 @@
 //! Values of the mount as FUSE writes them, and FUSE's flags as the mount reads them.
 
 use crate::fs::fault::{Fault, Result};
-use crate::fs::mapping::Source;
 use crate::fs::open::OpenMode;
 use crate::fs::rename::RenameMode;
 use crate::fs::{FileStat, Ino};
@@ -9,7 +8,7 @@ use crate::model::Error;
 use crate::registry::Allocation;
 use fuser::{
     FileAttr, FileType, Generation, INodeNo, InitFlags, KernelConfig, OpenAccMode, OpenFlags,
-    RenameFlags, TimeOrNow, WriteFlags,
+    RenameFlags, TimeOrNow,
 };
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -42,10 +41,6 @@ pub(super) fn open_mode(flags: OpenFlags) -> OpenMode {
         truncate: flags.0 & libc::O_TRUNC != 0,
         exclusive: flags.0 & libc::O_EXCL != 0,
     }
-}
-
-pub(super) fn source(flags: WriteFlags) -> Source {
-    if flags.contains(WriteFlags::FUSE_WRITE_CACHE) { Source::Pages } else { Source::Call }
 }
 
 /// Whether mknod(2) is asked for a file, and not for a device, a pipe or a socket.
@@ -103,12 +98,15 @@ pub(super) fn file_type(is_folder: bool) -> FileType {
     if is_folder { FileType::Directory } else { FileType::RegularFile }
 }
 
+/// What a file takes at least on the disk of the store, so that du tells what du there would.
+const DISK_BLOCK_BYTES: u64 = 4096;
+
 pub(super) fn file_attr(ino: Ino, stat: &FileStat) -> FileAttr {
     let FileStat { attributes, length, .. } = *stat;
     FileAttr {
         ino: INodeNo(ino.0),
         size: length,
-        blocks: length.div_ceil(512),
+        blocks: length.div_ceil(DISK_BLOCK_BYTES) * (DISK_BLOCK_BYTES / 512),
         atime: attributes.accessed_at,
         mtime: attributes.modified_at,
         ctime: attributes.changed_at,

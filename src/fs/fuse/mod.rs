@@ -14,7 +14,7 @@ use crate::fs::folders::Row;
 use crate::fs::fuse::call::{reply_opened, reply_room};
 use crate::fs::fuse::encode::{
     GENERATION, allocations, check_regular, configure, file_attr, file_type, open_mode,
-    rename_mode, source, time,
+    rename_mode, time,
 };
 use crate::fs::lanes::Lane;
 use crate::fs::xattr::{SetCondition, xattr_lane};
@@ -197,12 +197,11 @@ impl fuser::Filesystem for FuseAdapter {
 
     fn write(
         &self, request: &Request, ino: INodeNo, handle: FileHandle, offset: u64, data: &[u8],
-        write_flags: WriteFlags, _flags: OpenFlags, _owner: Option<LockOwner>, reply: ReplyWrite,
+        _write_flags: WriteFlags, _flags: OpenFlags, _owner: Option<LockOwner>, reply: ReplyWrite,
     ) {
         let _turn = self.turns.take();
         let call = self.call(Operation::Write, request, ino);
-        let source = source(write_flags);
-        match call.run(|call| call.fs().write_from(source, handle.0, offset, data)) {
+        match call.run(|call| call.fs().write(handle.0, offset, data)) {
             // A request is far shorter than 4 GiB.
             Ok(()) => reply.written(u32::try_from(data.len()).unwrap_or(u32::MAX)),
             Err(errno) => reply.error(errno),
@@ -233,10 +232,10 @@ impl fuser::Filesystem for FuseAdapter {
     ) {
         let _turn = self.turns.take();
         self.backings.release(handle.0);
-        let busy = Busy::new(&self.fs);
+        let (busy, released) = (Busy::new(&self.fs), self.fs.begin_release(handle.0));
         // Nobody waits for the answer; dropping an upload may remove a big file.
         reply.ok();
-        self.slow.run(move || busy.fs().release(handle.0));
+        self.slow.run(move || busy.fs().end_release(released));
     }
 
     fn fallocate(
