@@ -3,8 +3,8 @@
 //! `pjdfstest.expected` names every case that does not pass, with the reason in the design. A case
 //! that differs fails the test, also one that passes and is named there.
 
-use crate::common::{self, Mount, needs, run_in, scratch};
-use std::{collections::BTreeMap, fmt, fs, process::Command};
+use crate::common::{self, Mount, needs, run_in, run_within, scratch};
+use std::{collections::BTreeMap, fmt, fs, time::Duration};
 
 /// nobody and daemon are everywhere.
 const CONFIG: &str = r#"
@@ -14,6 +14,7 @@ utime_now = {}
 utimensat = {}
 [settings]
 naptime = 0.02
+allow_remount = true
 [dummy_auth]
 entries = [["nobody", "nogroup"], ["daemon", "daemon"]]
 "#;
@@ -71,18 +72,13 @@ fn cases(mount: &Mount, folder: &str) -> BTreeMap<String, (Outcome, String)> {
     fs::write(&config, CONFIG).unwrap();
     // Renaming and linking between file systems needs a second one.
     let other = scratch();
-    let output = Command::new("pjdfstest")
-        .env("NO_COLOR", "1")
-        .env("RUST_BACKTRACE", "0")
-        .arg("--configuration-file")
-        .arg(config)
-        .arg("--secondary-fs")
-        .arg(other.path())
-        .arg("--path")
-        .arg(mount.path().join(folder))
-        .output()
-        .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
+    let command = format!(
+        "NO_COLOR=1 RUST_BACKTRACE=0 pjdfstest --configuration-file {} --secondary-fs {} \
+         --path mnt/{folder} || true",
+        config.display(),
+        other.path().display()
+    );
+    let text = run_within(Duration::from_secs(300), mount.beside(), &command);
     let mut cases = BTreeMap::new();
     let mut lines = text.lines().peekable();
     while let Some(line) = lines.next() {
@@ -97,7 +93,7 @@ fn cases(mount: &Mount, folder: &str) -> BTreeMap<String, (Outcome, String)> {
         let reason = lines.peek().filter(|next| next.starts_with('\t')).map_or("", |it| it.trim());
         cases.insert(case.to_owned(), (outcome, reason.to_owned()));
     }
-    assert!(text.contains("Summary: "), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("Summary: "), "{text}");
     cases
 }
 
