@@ -5,7 +5,7 @@ use crate::store::{
     Store,
     attributes::{self, attributes},
     folder::Folder,
-    layout,
+    folder_time, layout,
 };
 use rustix::{fs::OFlags, io::Errno};
 use std::{path::Path, time::SystemTime};
@@ -52,6 +52,8 @@ impl Store {
         let like = attributes(&repository.stat_self()?);
         for folder in missing {
             self.make_content_folder(repository, Path::new(folder), &like)?;
+            // The time under which people have seen it.
+            folder_time::begin(repository, folder, like.modified_at)?;
         }
         if let Err(error) = attributes::set_modified_at(repository, like.modified_at) {
             log::debug!("a folder's time has changed though nothing in it has: {error}");
