@@ -11,6 +11,7 @@ pub(super) use adapter::FuseAdapter;
 
 use crate::fs::counters::Operation;
 use crate::fs::folders::Row;
+use crate::fs::fuse::adapter::READ_BUFFER;
 use crate::fs::fuse::call::{reply_opened, reply_room};
 use crate::fs::fuse::encode::{
     GENERATION, allocations, check_regular, configure, file_attr, file_type, open_mode,
@@ -26,12 +27,7 @@ use fuser::{
     ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
     ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
-use std::{cell::RefCell, ffi::OsStr, io, path::Path, time::SystemTime};
-
-thread_local! {
-    /// One buffer for the reads that a thread answers.
-    static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
+use std::{ffi::OsStr, io, path::Path, time::SystemTime};
 
 impl fuser::Filesystem for FuseAdapter {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
