@@ -35,6 +35,8 @@ use std::{
 const KILLS_DEFAULT: u64 = 100;
 /// Each so many kills, the mount's daemon is killed and not rsync.
 const DAEMON_KILL_EVERY: u64 = 8;
+/// How long to wait between two looks at the tags while rsync runs.
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
 /// Much longer than one rsync takes.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -129,7 +131,7 @@ impl Scene {
             };
             while Instant::now() < until && run.ended().is_none() {
                 self.look().tags();
-                thread::sleep(Duration::from_millis(2));
+                thread::sleep(LOOK_PAUSE);
             }
             spent += start.elapsed();
             if let Some(status) = run.ended() {

@@ -36,7 +36,7 @@ impl Random {
 /// The repositories; one lies in another.
 const REPOSITORIES: [&str; 3] = ["library/one", "library/one/nested", "team/two"];
 /// How many layers each has.
-const LAYERS: usize = 60;
+const LAYERS: usize = 66;
 /// How many tags each has.
 const TAGS: usize = 8;
 /// Longest layer.
@@ -115,7 +115,7 @@ impl MovingSource {
         }
         while self.layers[repository].len() < LAYERS {
             // Most are small, a few are big.
-            let length = 1024.0 * 8192_f64.powf(self.random.fraction().powi(2));
+            let length = 1024.0 * 8192_f64.powf(self.random.fraction().powi(4));
             let length = (length as usize).min(LAYER_BYTES_MAX);
             let bytes = noise(self.random.next(), length);
             let digest = self.write_layer(repository, &bytes);

@@ -122,7 +122,7 @@ fn an_upload_is_followed_with_tail_while_somebody_writes_it() {
         &mount,
         "
         $ echo begin > r/uploads/log
-        $ for n in 1 2 3 4 5; do sleep 0.1; echo line $n; done >> r/uploads/log & timeout 20 tail -n +1 -s 0.05 -f --pid=$! r/uploads/log
+        $ for n in 1 2 3 4 5; do sleep 0.1; echo line $n; done >> r/uploads/log & timeout 20 tail -n +1 -s 0.05 -f --pid=$! r/uploads/log; wait
         begin
         line 1
         line 2

@@ -83,6 +83,5 @@ pub(crate) static TABLE: Table = Table {
         tool("busybox tail -c 20 PLACE"),
         tool("busybox cp PLACE DISK/copy"),
         tool("busybox ls -l PLACE"),
-        tool("sleep 0.1 & tail -n 3 -s 0.05 -f --pid=$! PLACE"),
     ],
 };

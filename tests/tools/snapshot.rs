@@ -72,6 +72,7 @@ impl Snapshot {
         let is_upload = |path: &Path| {
             let names: Vec<_> = path.iter().map(|name| name.to_string_lossy()).collect();
             match names.as_slice() {
+                [disk, ..] if disk == "disk" => false,
                 [.., area, _] if area == "uploads" => true,
                 [.., area, name] if AREAS.contains(&&**area) => name.starts_with('.'),
                 [.., area, folder, _] => AREAS.contains(&&**area) && folder.starts_with('.'),
@@ -132,11 +133,15 @@ impl Found {
         if stat.is_dir() && AREAS.iter().any(|area| path.ends_with(area)) {
             return None;
         }
-        let kind = match fs::read(path) {
-            _ if stat.is_dir() => Kind::Folder,
-            _ if !stat.is_file() => Kind::Other,
-            Ok(bytes) => Kind::File(bytes.len(), digest_of(&bytes)),
-            Err(error) => Kind::Unreadable(error.to_string()),
+        let kind = if stat.is_dir() {
+            Kind::Folder
+        } else if stat.is_file() {
+            match fs::read(path) {
+                Ok(bytes) => Kind::File(bytes.len(), digest_of(&bytes)),
+                Err(error) => Kind::Unreadable(error.to_string()),
+            }
+        } else {
+            Kind::Other
         };
         let modified_at = (times && stat.is_file()).then(|| (stat.mtime(), stat.mtime_nsec()));
         Some(Self { kind, mode: stat.permissions().mode() & 0o7777, modified_at })

@@ -45,7 +45,7 @@ pub(crate) static COPYING_TABLE: Table = Table {
         tool("mkdir TO && cp -a FROM/manifests FROM/layers TO").keeps_time(),
         tool("mkdir TO && cp -a FROM/layers FROM/manifests TO && cp -au FROM/layers FROM/manifests TO")
             .keeps_time(),
-        tool("mkdir TO && cp FROM/layers/* TO/layers && cp FROM/manifests/* TO/manifests"),
+        tool("mkdir -p TO/layers TO/manifests && cp FROM/layers/* TO/layers && cp FROM/manifests/* TO/manifests"),
         tool("mkdir TO && tar -c -C FROM . | tar -x -C TO").only(FROM_A_MOUNT),
         tool("mkdir TO && tar -c --sort=name -C FROM . | tar -x -p -C TO"),
         tool("mkdir TO && tar -c -C FROM layers manifests | tar -x -C TO"),

@@ -13,7 +13,7 @@ const PLACES: &[Place] = &[
     Place::new("`R/layers/D`, wrong bytes", "r/layers/@other_blob"),
     Place::new("`R/layers/.NAME`, then `mv` to `D`", "r/layers/.name")
         .then("mv PLACE r/layers/sha256:$(sha256sum < PLACE | cut -c-64)"),
-    Place::new("`R/manifests/T`", "r/manifests/one").file(Content::Manifest),
+    Place::new(NEW_TAG, "r/manifests/one").file(Content::Manifest),
     Place::new("the same, over another", "r/manifests/one")
         .file(Content::Manifest)
         .with(&[("r/manifests/one", Content::OtherManifest)]),
@@ -22,6 +22,10 @@ const PLACES: &[Place] = &[
         .with(&[("r/manifests/one", Content::OtherManifest)]),
     Place::new("`R/manifests/D`", "r/manifests/@result").file(Content::Manifest),
 ];
+
+/// Headings of what is JSON.
+const MANIFESTS: &[&str] = &[NEW_TAG, "`R/manifests/D`"];
+const NEW_TAG: &str = "`R/manifests/T`";
 
 pub(crate) static TABLE: Table = Table {
     title: "Writing a file",
@@ -79,7 +83,7 @@ pub(crate) static TABLE: Table = Table {
         tool("xz -c FILE > PLACE"),
         tool("tar -c -f PLACE --owner=0 --mtime=@0 -C DISK file"),
         tool("tar -c -z -f PLACE --owner=0 --mtime=@0 -C DISK file"),
-        tool("jq . FILE > PLACE"),
+        tool("jq . FILE > PLACE").only(MANIFESTS),
         tool("curl -sS -o PLACE file://FILE"),
         tool("curl -sS -T FILE file://$PWD/PLACE"),
         tool("rsync FILE PLACE"),
