@@ -36,7 +36,7 @@ impl Drop for ThinDisk {
 
 #[test]
 fn what_a_disk_has_lost_is_told_and_never_taken_for_there() {
-    needs!("fuse", "root", "mkfs.ext4", "python3");
+    needs!("fuse", "root", "/dev/loop-control", "mkfs.ext4", "python3");
     let disk = ThinDisk::new();
     let mut mount = Mount::of_store(&disk.folder.path().join("disk/store"));
     let content = noise(1, 8 << 20);
@@ -82,7 +82,7 @@ fn what_a_disk_has_lost_is_told_and_never_taken_for_there() {
 
 #[test]
 fn closing_a_file_that_was_only_read_is_fine_when_the_disk_has_failed() {
-    needs!("fuse", "root", "mkfs.ext4", "python3");
+    needs!("fuse", "root", "/dev/loop-control", "mkfs.ext4", "python3");
     let disk = Disk::new("32M", "mkfs.ext4 -q");
     let store = disk.path().join("store");
     std::fs::create_dir(&store).unwrap();

@@ -1,8 +1,8 @@
 //! Shared memory maps, which write when the kernel likes.
 
 use super::program::{mount, program};
-use crate::common::{self, Mount, eventually, manifest_of, needs};
-use std::time::Duration;
+use crate::common::{self, Mount, eventually, manifest_of, needs, run_in};
+use std::{path::PathBuf, time::Duration};
 
 /// Fails unless a line with all of `parts` comes: the kernel writes maps back in its own time.
 #[track_caller]
@@ -103,9 +103,46 @@ fn a_layer_is_published_by_the_close_after_its_map_or_by_msync() {
 #[test]
 fn what_a_map_changes_after_a_publish_is_refused_and_never_read() {
     needs!("fuse", "python3");
-    let mount = mount();
+    change_a_map_after_a_publish(&mount());
+}
+
+#[test]
+fn nor_is_it_read_where_the_kernel_cannot_read_the_store_itself() {
+    needs!("fuse", "root", "python3");
+    let overlay = Overlay::new();
+    let mount = Mount::of_store(&overlay.path().join("store"));
+    run_in(mount.path(), "mkdir a");
+    change_a_map_after_a_publish(&mount);
+    drop(mount);
+}
+
+/// An overlayfs, whose files the kernel does not read for FUSE: layers go through its cache.
+struct Overlay(tempfile::TempDir);
+
+impl Overlay {
+    fn new() -> Self {
+        let folder = common::scratch();
+        let options = "lowerdir=lower,upperdir=upper,workdir=work";
+        let mount = format!("mount -t overlay overlay -o {options} merged");
+        run_in(folder.path(), &format!("mkdir lower upper work merged && {mount}"));
+        run_in(folder.path(), "mkdir merged/store");
+        Self(folder)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("merged")
+    }
+}
+
+impl Drop for Overlay {
+    fn drop(&mut self) {
+        rustix::mount::unmount(self.path(), rustix::mount::UnmountFlags::DETACH).ok();
+    }
+}
+
+fn change_a_map_after_a_publish(mount: &Mount) {
     program(
-        &mount,
+        mount,
         "
         content = b'hello' * 2000
         file = create(layer(content), os.O_RDWR | os.O_CREAT)
@@ -143,7 +180,7 @@ fn what_a_map_changes_after_a_publish_is_refused_and_never_read() {
         True True
         ",
     );
-    wait_for_error(&mount, &["write a/layers/", "EPERM", "published and cannot change"]);
+    wait_for_error(mount, &["write a/layers/", "EPERM", "published and cannot change"]);
 }
 
 #[test]

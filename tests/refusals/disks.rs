@@ -46,7 +46,7 @@ fn an_upload_goes_on(mount: &Mount, make_room: &str) {
 
 #[test]
 fn a_full_disk() {
-    needs!("fuse", "root", "mkfs.ext4", "rsync", "busybox", "python3");
+    needs!("fuse", "root", "/dev/loop-control", "mkfs.ext4", "rsync", "busybox", "python3");
     let disk = Disk::new("64M", "mkfs.ext4 -q");
     let filler = disk.path().join("filler");
     run_in(disk.as_ref(), "head -c 40M /dev/zero > disk/filler; sync -f disk");
@@ -61,7 +61,16 @@ fn a_full_disk() {
 
 #[test]
 fn over_a_quota() {
-    needs!("fuse", "root", "mkfs.btrfs", "btrfs", "rsync", "busybox", "python3");
+    needs!(
+        "fuse",
+        "root",
+        "/dev/loop-control",
+        "mkfs.btrfs",
+        "btrfs",
+        "rsync",
+        "busybox",
+        "python3"
+    );
     let disk = Disk::new("128M", "mkfs.btrfs -q --mixed");
     let at = disk.path().display().to_string();
     run_in(disk.as_ref(), "btrfs quota enable disk && btrfs qgroup limit 12M disk");
@@ -77,7 +86,16 @@ fn over_a_quota() {
 
 #[test]
 fn a_disk_that_failed() {
-    needs!("fuse", "root", "mkfs.ext4", "rsync", "busybox", "python3", "setfattr");
+    needs!(
+        "fuse",
+        "root",
+        "/dev/loop-control",
+        "mkfs.ext4",
+        "rsync",
+        "busybox",
+        "python3",
+        "setfattr"
+    );
     let disk = Disk::new("32M", "mkfs.ext4 -q");
     let mut mount = Mount::of_store(&folder_on(&disk.path()));
     let layer = mount.push_layer("a", b"layer");
