@@ -272,7 +272,7 @@ fn the_time_of_a_folder_says_when_something_came_or_went() {
         mount.path().join("a"),
         &[("LAYER", &layer), ("X", &digest_of(b"x"))],
         "
-        $ for c in 'mv uploads/x layers/$X' 'rm layers/$LAYER' 'ln manifests/1.0 manifests/1' 'rm manifests/1' 'touch uploads/new' 'rm uploads/new' 'mkdir ../a/b' 'rmdir b'; do touch -d 2001-02-03 layers manifests uploads .; sh -c \"$c\"; stat -c %Y layers manifests uploads . | grep -vc 981158400; done
+        $ for c in 'mv uploads/x layers/$X' 'rm layers/$LAYER' 'ln manifests/1.0 manifests/1' 'rm manifests/1' 'touch uploads/new' 'rm uploads/new' 'mkdir ../a/b' 'rmdir b' 'touch layers/.new' 'rm layers/.new' 'touch manifests/.new' 'rm manifests/.new' 'touch uploads/new' 'mv uploads/new layers/.new'; do touch -d 2001-02-03 layers manifests uploads .; sh -c \"$c\"; stat -c %Y layers manifests uploads . | grep -vc 981158400; done
         2
         1
         1
@@ -281,6 +281,12 @@ fn the_time_of_a_folder_says_when_something_came_or_went() {
         1
         1
         1
+        1
+        1
+        1
+        1
+        1
+        2
         ",
     );
 }

@@ -114,7 +114,7 @@ fn tools_copy_attributes_before_they_close() {
         [exit 2]
         $ tail -n 1 mnt/.regfs/errors
         …mknod tar/layers/…: EPERM: layers and manifests are made and written in one go…
-        $ (cd src/layers; tar c --xattrs * ../manifests/1.0 --transform 's,.*/,,' | tar x --xattrs -C ../../mnt/tar/uploads)
+        $ tar c --xattrs -C src/layers $LAYER $CONFIG -C ../manifests 1.0 | tar x --xattrs -C mnt/tar/uploads
         $ (cd mnt/tar/uploads; for f in sha256:*; do mv $f ../layers; done; mv 1.0 ../manifests)
         $ python3 -c 'import shutil, sys; [shutil.copy2(\"src/\" + f, \"mnt/shutil/\" + f) for f in sys.argv[1:]]' layers/$LAYER layers/$CONFIG manifests/1.0
         $ for r in cp rsync tar shutil; do getfattr -d --absolute-names mnt/$r/layers/* mnt/$r/manifests/* | grep -cE '^user.(note=.mine.|empty=..)'; done

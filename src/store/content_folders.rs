@@ -1,14 +1,14 @@
 //! The folders that every repository with content has: how they come to be there, and whose they are.
 
-use crate::model::{Attributes, AttributesChange, Error, RepositoryName, Result};
+use crate::model::{Area, Attributes, AttributesChange, Error, RepositoryName, Result};
 use crate::store::{
     Store,
     attributes::{self, attributes},
     folder::Folder,
-    layout,
+    folder_time, layout,
 };
 use rustix::{fs::OFlags, io::Errno};
-use std::path::Path;
+use std::{path::Path, time::SystemTime};
 
 /// How often making a folder is tried when others remove folders above it.
 const MAKES_MAX: usize = 8;
@@ -52,6 +52,8 @@ impl Store {
         let like = attributes(&repository.stat_self()?);
         for folder in missing {
             self.make_content_folder(repository, Path::new(folder), &like)?;
+            // The time under which people have seen it.
+            folder_time::begin(repository, folder, like.modified_at)?;
         }
         if let Err(error) = attributes::set_modified_at(repository, like.modified_at) {
             log::debug!("a folder's time has changed though nothing in it has: {error}");
@@ -95,5 +97,37 @@ impl Store {
             }
         }
         Ok(false)
+    }
+
+    /// The folder that people see of `area` has an entry more, or one less: its own time says so. What
+    /// it shows lies further below or in another folder, so the disk does not do it.
+    pub(super) fn area_changed(&self, repository: &Folder, area: Area) {
+        set_time(repository, area, SystemTime::now());
+    }
+
+    /// Calls `act`, which makes or removes an upload that people see in `area`. On disk all uploads lie
+    /// in one folder, whose time would tell of those that are seen elsewhere.
+    pub(super) fn in_area<T>(
+        &self, repository: &Folder, area: Area, act: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        if area == Area::Uploads {
+            return act();
+        }
+        let before = repository.stat(layout::area(Area::Uploads))?;
+        let outcome = act();
+        if let Some(before) = before {
+            set_time(repository, Area::Uploads, attributes(&before).modified_at);
+        }
+        self.area_changed(repository, area);
+        outcome
+    }
+}
+
+fn set_time(repository: &Folder, area: Area, time: SystemTime) {
+    let set = repository.open_folder(layout::area(area)).and_then(|folder| {
+        folder.map_or(Ok(()), |folder| attributes::set_modified_at(&folder, time))
+    });
+    if let Err(error) = set {
+        log::debug!("a folder's time is not right: {error}");
     }
 }

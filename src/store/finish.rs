@@ -1,7 +1,7 @@
 //! How an upload becomes a layer: verified, made a blob, linked; in this order, so that a name under
 //! `layers/` never has other bytes than it promises.
 
-use crate::model::{Algorithm, Digest, Error, Hasher, Result};
+use crate::model::{Algorithm, Area, Digest, Error, Hasher, Result};
 use crate::registry::Layer;
 use crate::store::{
     attributes::Carried,
@@ -129,7 +129,7 @@ impl Shared {
         for (link, at) in links {
             link.publish(self.repository.place(&at))?;
         }
-        self.store.layers_changed(&self.repository);
+        self.store.area_changed(&self.repository, Area::Layers);
         // The repository has the layer, whether the upload's folder can be removed or not.
         if let Err(error) = self.remove_folder() {
             log::warn!("upload {} is finished, but its folder stays behind: {error}", self.id);

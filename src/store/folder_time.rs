@@ -17,6 +17,7 @@ use rustix::{
 };
 use std::{
     fs::File,
+    os::fd::AsFd,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -30,6 +31,13 @@ pub(super) fn attributes(file: &File, path: PathBuf) -> Result<Attributes> {
     Ok(Attributes { modified_at: read(file).unwrap_or(own.modified_at), ..own })
 }
 
+/// Gives a new folder of `repository` its first time.
+pub(super) fn begin(repository: &Folder, at: &str, time: SystemTime) -> Result<()> {
+    let Some(folder) = repository.open_folder(at)? else { return Ok(()) };
+    of_files::set_modified_at(&folder, time)?;
+    if at == layout::UPLOADS { keep(&folder, time, &repository.path_of(at)) } else { Ok(()) }
+}
+
 fn read(file: &File) -> Option<SystemTime> {
     let mut text = [0; TEXT_BYTES_MAX];
     let length = fs::fgetxattr(file, layout::TIME, &mut text[..]).ok()?;
@@ -40,7 +48,7 @@ fn read(file: &File) -> Option<SystemTime> {
 
 /// Keeps the time of the folder `file`. Where the file system keeps no attributes, its own time is
 /// all there is.
-pub(super) fn keep(file: &File, time: SystemTime, path: &Path) -> Result<()> {
+pub(super) fn keep(file: impl AsFd, time: SystemTime, path: &Path) -> Result<()> {
     let since = timespec(Some(time));
     let text = format!("{}.{:09}", since.tv_sec, since.tv_nsec);
     match fs::fsetxattr(file, layout::TIME, text.as_bytes(), XattrFlags::empty()) {

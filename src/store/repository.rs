@@ -25,7 +25,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
     thread,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 /// How often something is made in a repository that others remove as fast as it is made.
@@ -128,23 +128,11 @@ impl Store {
                 None => {
                     let carried = Carried::default().but(change);
                     links::write(self.scratch()?, place, canonical, &carried)?;
-                    self.layers_changed(repository);
+                    self.area_changed(repository, Area::Layers);
                 }
             }
         }
         Ok(())
-    }
-
-    /// The folder that people see of the layers has another entry, or one less: its own time says so.
-    /// The links lie further below, so the disk does not do it.
-    pub(super) fn layers_changed(&self, repository: &Folder) {
-        let set = repository.open_folder(layout::area(Area::Layers)).and_then(|folder| {
-            let now = SystemTime::now();
-            folder.map_or(Ok(()), |folder| attributes::set_modified_at(&folder, now))
-        });
-        if let Err(error) = set {
-            log::debug!("the time of a folder of layers stays: {error}");
-        }
     }
 
     /// Calls `make` to make something in the folder that `open` opens; once more when the repository
@@ -261,7 +249,7 @@ impl LayerService for LocalRepository {
         let repository = repository.ok_or_else(|| self.layer_unknown(digest))?;
         match links::remove(&repository, &layout::layer_link(digest))? {
             true => {
-                self.store.layers_changed(&repository);
+                self.store.area_changed(&repository, Area::Layers);
                 Ok(())
             }
             false => Err(self.layer_unknown(digest)),

@@ -7,7 +7,7 @@
 //! processes. Everything is reached from the repository's folder, which is held open, so that a
 //! repository can be renamed under its uploads.
 
-use crate::model::{AttributesChange, Digest, Error, Result, UploadId, UploadName};
+use crate::model::{Area, AttributesChange, Digest, Error, Result, UploadId, UploadName};
 use crate::registry::{Allocation, Layer, LayerUpload, UploadStat};
 use crate::store::{
     Store, attributes,
@@ -210,12 +210,19 @@ impl Shared {
     /// Removes the upload's folder, at once.
     pub(super) fn remove_folder(&self) -> Result<()> {
         let at = layout::upload(self.id);
-        self.store.scratch()?.delete(self.repository.place(&at), layout::STARTED_AT)?;
-        self.store.upload_indexes.forget(self.key, self.id);
         let name = self.known.lock().name.clone();
+        let remove =
+            || self.store.scratch()?.delete(self.repository.place(&at), layout::STARTED_AT);
+        self.store.in_area(&self.repository, area_of(name.as_ref()), remove)?;
+        self.store.upload_indexes.forget(self.key, self.id);
         folder_time::forget(&self.repository, name.as_ref());
         notes::remove(&self.store, self.id)
     }
+}
+
+/// Where people see an upload; those of other programs have no name.
+fn area_of(name: Option<&UploadName>) -> Area {
+    name.map_or(Area::Uploads, UploadName::area)
 }
 
 impl LayerUpload for LocalUpload {
@@ -298,6 +305,9 @@ impl LayerUpload for LocalUpload {
         };
         folder_time::forget(&shared.repository, before.as_ref());
         folder_time::forget(&shared.repository, Some(name));
+        for area in [area_of(before.as_ref()), name.area()] {
+            shared.store.area_changed(&shared.repository, area);
+        }
         shared.store.upload_indexes.note(&shared.repository, shared.key, shared.id, known)
     }
 

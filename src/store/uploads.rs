@@ -82,7 +82,7 @@ pub(super) fn make(
     let data = draft.create_file(layout::DATA)?;
     Carried::default().but(change).put_on(&data, &place.path())?;
     lock(&data, id)?;
-    draft.publish(place)?;
+    store.in_area(repository, name.area(), || draft.publish(place))?;
     folder_time::forget(repository, Some(name));
     Ok((data, Known { name: Some(name.clone()), started_at, begun_at: now }))
 }

@@ -25,7 +25,9 @@ pub(crate) use document::keep_document;
 pub(crate) use household::Household;
 pub(crate) use image::{Image, image};
 pub(crate) use mount::{Mount, is_mounted};
-pub(crate) use process::{Background, is_running, run, run_in, run_within, try_in};
+pub(crate) use process::{
+    Background, group_is_running, is_running, run, run_in, run_within, try_in,
+};
 pub(crate) use registry::Registry;
 pub(crate) use session::{session, session_with};
 pub(crate) use sides::{Sides, Table};

@@ -126,6 +126,19 @@ pub(crate) fn is_running(pid: u32) -> bool {
         .is_some_and(|state| state != 'Z' && state != 'X')
 }
 
+/// Whether any process of a group still runs. One that has ended counts no more, though nobody may
+/// have asked how it ended.
+pub(crate) fn group_is_running(leader: u32) -> bool {
+    let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    processes.filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok()).any(
+        |line| {
+            let mut fields = line.rsplit(')').next().unwrap_or_default().split_whitespace();
+            let (state, group) = (fields.next(), fields.nth(1));
+            group == Some(&leader.to_string()) && !matches!(state, Some("Z" | "X"))
+        },
+    )
+}
+
 /// A child that is ended with the test.
 pub(crate) struct Background(pub(crate) Child);
 

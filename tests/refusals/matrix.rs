@@ -320,7 +320,7 @@ impl<'a> Matrix<'a> {
             .replace(&self.mount.path().display().to_string(), "/mnt")
             .replace(&self.mount.store().display().to_string(), "/srv/registry")
             .replace(&beside, "..");
-        let words: Vec<String> = text.split(' ').map(|word| same_in_each_run(word)).collect();
+        let words: Vec<String> = text.split(' ').map(same_in_each_run).collect();
         let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
         if let Some(pid) = words.iter().position(|word| *word == "pid") {
             words[pid + 1] = "PID";
