@@ -5,25 +5,12 @@ mod common;
 
 use common::{Household, needs};
 
-/// A household in which mount(8) knows regfs, and an fstab. mount(8) looks for its helpers in
-/// `/sbin` only, so that is another one here: with all that it had, and the link.
-fn with_fstab(fstab: &str) -> Household {
-    let household = Household::new();
-    household.run(
-        "root",
-        "sbin=$(realpath /sbin); mkdir .sbin; mount --bind $sbin .sbin
-         mount -t tmpfs -o mode=755 tmpfs $sbin; ln -s /home/root/.sbin/* $sbin/
-         ln -s /home/bin/regfs $sbin/mount.regfs",
-    );
-    household.run("root", &format!("cat > /etc/fstab <<'END'\n{fstab}\nEND"));
-    household
-}
-
 #[test]
 fn a_line_of_fstab_is_mounted_and_unmounted() {
     needs!("fuse", "root", "nsenter", "setpriv", "mount", "findmnt");
-    let household =
-        with_fstab("/home/root/store /home/root/mnt regfs allow_other,noatime,_netdev 0 0");
+    let household = Household::with_fstab(
+        "/home/root/store /home/root/mnt regfs allow_other,noatime,_netdev 0 0",
+    );
     household.session(
         "root",
         &[],
@@ -46,7 +33,8 @@ fn a_line_of_fstab_is_mounted_and_unmounted() {
 #[test]
 fn a_user_mounts_what_fstab_lets_users_mount() {
     needs!("fuse", "root", "fusermount3", "nsenter", "setpriv", "mount", "findmnt");
-    let household = with_fstab("/home/alice/store /home/alice/mnt regfs user,noauto 0 0");
+    let household =
+        Household::with_fstab("/home/alice/store /home/alice/mnt regfs user,noauto 0 0");
     household.session(
         "alice",
         &[],
@@ -64,7 +52,7 @@ fn a_user_mounts_what_fstab_lets_users_mount() {
 #[test]
 fn an_option_that_nobody_knows_is_refused_by_name() {
     needs!("fuse", "root", "nsenter", "setpriv", "mount");
-    let household = with_fstab("/home/root/store /home/root/mnt regfs alow_other 0 0");
+    let household = Household::with_fstab("/home/root/store /home/root/mnt regfs alow_other 0 0");
     household.session(
         "root",
         &[],
@@ -89,7 +77,7 @@ const CHANGES: &str = "
 #[test]
 fn a_mount_becomes_read_only_and_writable_again() {
     needs!("fuse", "root", "nsenter", "setpriv", "mount", "findmnt", "setfattr");
-    let household = with_fstab("/home/root/store /home/root/mnt regfs allow_other 0 0");
+    let household = Household::with_fstab("/home/root/store /home/root/mnt regfs allow_other 0 0");
     let run = |text: &str| household.session("root", &[], text);
     run("
         $ mkdir mnt; mount mnt; mkdir mnt/a mnt/e; printf x > mnt/a/uploads/x; echo > file
@@ -115,7 +103,7 @@ fn a_mount_becomes_read_only_and_writable_again() {
 #[test]
 fn what_was_mounted_read_only_stays_so() {
     needs!("fuse", "root", "nsenter", "setpriv", "mount", "setfattr");
-    let household = with_fstab("/home/root/store /home/root/mnt regfs ro 0 0");
+    let household = Household::with_fstab("/home/root/store /home/root/mnt regfs ro 0 0");
     let run = |text: &str| household.session("root", &[], text);
     run("
         $ mkdir mnt; mount mnt

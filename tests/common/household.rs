@@ -81,6 +81,20 @@ impl Household {
         Self { holder, folder }
     }
 
+    /// A new one in which mount(8) knows regfs, and an fstab. mount(8) looks for its helpers in
+    /// `/sbin` only, so that is another one here: with all that it had, and the link.
+    pub(crate) fn with_fstab(fstab: &str) -> Self {
+        let household = Self::new();
+        household.run(
+            "root",
+            "sbin=$(realpath /sbin); mkdir .sbin; mount --bind $sbin .sbin
+             mount -t tmpfs -o mode=755 tmpfs $sbin; ln -s /home/root/.sbin/* $sbin/
+             ln -s /home/bin/regfs $sbin/mount.regfs",
+        );
+        household.run("root", &format!("cat > /etc/fstab <<'END'\n{fstab}\nEND"));
+        household
+    }
+
     /// Runs a session as a user, in that user's home.
     #[track_caller]
     pub(crate) fn session(&self, user: &str, variables: &[(&str, &str)], text: &str) {
@@ -92,6 +106,12 @@ impl Household {
     #[track_caller]
     pub(crate) fn run(&self, user: &str, command: &str) -> String {
         run(&mut self.shell(user, &home(user), command))
+    }
+
+    /// As `run`, for a command that may fail, and may take as long as `patience`.
+    #[track_caller]
+    pub(crate) fn try_within(&self, patience: Duration, user: &str, command: &str) -> String {
+        finish(&mut self.shell(user, &home(user), command), patience).1
     }
 
     /// A command of a user in a folder. Variables that are set on it reach the command.
