@@ -179,10 +179,7 @@ fn compose(config: &MountConfig, settings: &MountSettings) -> Result<Arc<Registr
 /// Why a store could not be opened, and what to do.
 fn refused_store(config: &MountConfig, error: Error) -> anyhow::Error {
     let (at, read_only) = (config.store.display(), config.options.read_only());
-    let kind = match &error {
-        Error::Io { source, .. } => Some(source.kind()),
-        _ => None,
-    };
+    let kind = if let Error::Io { source, .. } = &error { Some(source.kind()) } else { None };
     match kind {
         Some(io::ErrorKind::NotFound) if read_only => {
             anyhow!("there is no registry in {at}: mount it without -o ro once, which makes one")

@@ -115,11 +115,7 @@ fn explain_error(error: &Error) -> Explanation {
         }
         Error::TooMany { .. } => refused(libc::ENFILE, "close some, and try again"),
         // As the disk itself answers, which does not say of what there is no more.
-        Error::AttributesFull { .. } => refused(
-            libc::ENOSPC,
-            "set fewer or shorter attributes: ext4 keeps about 4,000 bytes of them for a file; or \
-             free space",
-        ),
+        Error::AttributesFull { .. } => refused(libc::ENOSPC, ATTRIBUTES_REMEDY),
         Error::NotEmpty(_) => refused(libc::ENOTEMPTY, NOT_EMPTY_REMEDY),
         // mv tries whether a name is free, and knows what to do when it is not.
         Error::Exists(_) => quiet(libc::EEXIST),
@@ -142,6 +138,10 @@ fn explain_error(error: &Error) -> Explanation {
 /// What to do about a folder that is not empty.
 const NOT_EMPTY_REMEDY: &str =
     "remove what is in it first (rm -r); what is being written may not be listed";
+
+/// What to do when a file has no room for more attributes.
+const ATTRIBUTES_REMEDY: &str = "set fewer or shorter attributes: ext4 keeps about 4,000 bytes of \
+                                 them for a file; or free space";
 
 /// What to do about a schema 1 manifest.
 const SIGNATURE_REMEDY: &str = "convert the image to a format without signatures: skopeo copy \
