@@ -160,6 +160,8 @@ fn compose(config: &MountConfig, settings: &MountSettings) -> Result<Arc<Registr
         .map_err(|error| refused_store(config, error))?;
     let store = Arc::new(store);
     let registry = Arc::new(CachedRegistry::new(store.clone(), CacheLimits::default()));
+    let cache = Arc::clone(&registry);
+    let many_are_forgotten = memory::keeper(move || cache.forget_links())?;
     let shown = FsOptions {
         uid: options.uid,
         gid: options.gid,
@@ -171,7 +173,7 @@ fn compose(config: &MountConfig, settings: &MountSettings) -> Result<Arc<Registr
         options: options.summary(),
         read_only: options.read_only(),
         metrics: vec![store_metrics(store), cache_metrics(Arc::clone(&registry))],
-        many_are_forgotten: Some(give_memory_back(Arc::clone(&registry))),
+        many_are_forgotten: Some(many_are_forgotten),
     };
     Ok(Arc::new(RegistryFs::new(registry, shown)))
 }
@@ -224,14 +226,6 @@ fn cache_metrics(cache: Arc<CachedRegistry>) -> MetricSource {
             metric("regfs_cache_bytes", "Bytes of manifests in the cache.", false, now.bytes),
             metric("regfs_cache_open_files", "Blobs kept open.", false, now.open_files),
         ]
-    })
-}
-
-/// What is done when the kernel has let go of most that it held.
-fn give_memory_back(cache: Arc<CachedRegistry>) -> Box<dyn Fn() + Send + Sync> {
-    Box::new(move || {
-        cache.forget_links();
-        memory::give_back();
     })
 }
 

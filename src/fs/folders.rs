@@ -146,7 +146,7 @@ impl RegistryFs {
             if known.detached {
                 return Err(Fault::NoEntry);
             }
-            *listing = self.listing(&known.node, ino)?;
+            listing.renew(self.listing(&known.node, ino)?);
         }
         listing.seek(offset)?;
         let mut before = offset;

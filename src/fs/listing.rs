@@ -76,7 +76,8 @@ impl<T, F: FnMut(T) -> Option<Listed> + Send> Cursor<Listed> for Mapped<T, F> {
 
 /// A folder being listed.
 pub(super) struct Listing {
-    first: Vec<Listed>,
+    /// An entry has its place here for good; `None` for what has gone.
+    first: Vec<Option<Listed>>,
     rest: Option<Entries>,
     noted: Box<Noted>,
     /// The offset that comes next when the kernel just goes on.
@@ -88,7 +89,29 @@ pub(super) struct Listing {
 impl Listing {
     /// A listing of `first`, then of `rest`.
     pub(super) fn new(first: Vec<Listed>, rest: Option<Entries>) -> Self {
+        let first = first.into_iter().map(Some).collect();
         Self { first, rest, noted: Box::default(), at: 0, held: None }
+    }
+
+    /// Begins again with what `now` lists. Offsets that were given out stay good: what was known
+    /// from the beginning keeps its place, and what is new takes one that is free.
+    pub(super) fn renew(&mut self, now: Self) {
+        let mut listed: HashMap<OsString, Listed> = HashMap::new();
+        let mut names = Vec::new();
+        for entry in now.first.into_iter().flatten() {
+            names.push(entry.name.clone());
+            listed.insert(entry.name.clone(), entry);
+        }
+        for place in &mut self.first {
+            *place = place.take().and_then(|entry| listed.remove(&entry.name));
+        }
+        let mut new = names.iter().filter_map(|name| listed.remove(name));
+        let free = self.first.iter_mut().filter(|place| place.is_none());
+        for (place, entry) in free.zip(&mut new) {
+            *place = Some(entry);
+        }
+        self.first.extend(new.map(Some));
+        (self.rest, self.at, self.held) = (now.rest, 0, None);
     }
 
     /// Whether nothing was given out yet.
@@ -118,11 +141,12 @@ impl Listing {
             self.at = offset;
             return Ok(Some((listed, offset)));
         }
-        let first = self.first.len() as u64;
-        if self.at < first {
-            let listed = self.first[usize::try_from(self.at).unwrap_or_default()].clone();
+        let index = |at| usize::try_from(at).unwrap_or(usize::MAX);
+        while let Some(place) = self.first.get(index(self.at)) {
             self.at += 1;
-            return Ok(Some((listed, self.at)));
+            if let Some(listed) = place {
+                return Ok(Some((listed.clone(), self.at)));
+            }
         }
         let Some((listed, position)) = (match &mut self.rest {
             Some(rest) => rest.next()?,
@@ -254,6 +278,25 @@ mod tests {
             listing.seek(0).unwrap();
             assert_eq!(names(&mut listing), all);
         }
+    }
+
+    #[test]
+    fn a_listing_that_is_begun_again_keeps_its_places() {
+        let first = |names: &str| {
+            let entries = names.chars().map(|name| listed(&name.to_string())).collect();
+            Listing::new(entries, None)
+        };
+        let mut listing = first("abcd");
+        let before = names(&mut listing);
+        listing.renew(first("xdbayz"));
+        let after = names(&mut listing);
+        assert_eq!(after.iter().map(|(name, _)| &**name).collect::<String>(), "abxdyz");
+        for name in ["a", "b", "d"] {
+            let place = |list: &[(String, u64)]| list.iter().find(|(it, _)| it == name).cloned();
+            assert_eq!(place(&before), place(&after));
+        }
+        listing.renew(first("z"));
+        assert_eq!(names(&mut listing), [("z".to_owned(), after[5].1)]);
     }
 
     #[test]

@@ -85,9 +85,9 @@ impl RegistryFs {
     pub fn forget(&self, ino: Ino, count: u64) -> bool {
         let forgotten = self.inodes.forget(ino, count);
         if forgotten.many_are_gone
-            && let Some(give_memory_back) = &self.options.many_are_forgotten
+            && let Some(say_so) = &self.options.many_are_forgotten
         {
-            give_memory_back();
+            say_so();
         }
         forgotten.is_gone
     }

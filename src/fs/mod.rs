@@ -90,8 +90,8 @@ pub struct FsOptions {
     pub read_only: bool,
     /// Counters of other parts, for `.regfs/metrics`.
     pub metrics: Vec<MetricSource>,
-    /// Called when the kernel has let go of most inodes that it held: what they took can be given
-    /// back to the system.
+    /// Called when the kernel has let go of most inodes that it held: what they took can soon be
+    /// given back to the system. It must not take long.
     pub many_are_forgotten: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
