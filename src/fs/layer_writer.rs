@@ -229,8 +229,8 @@ impl LayerWriter {
             Progress::Empty | Progress::Dirty => {}
         }
         match self.repository.attributes().change(&self.subject(), change) {
-            // It has become the layer by now.
-            Err(error) if error.is_unknown() && self.is_published() => {}
+            // It has become the layer, or is just becoming it.
+            Err(error) if error.is_unknown() => {}
             outcome => drop(outcome?),
         }
         Ok(!exists()?)

@@ -114,10 +114,12 @@ impl LocalRepository {
 impl AttributeService for LocalRepository {
     fn get(&self, subject: &Subject) -> Result<Attributes> {
         match (self.store.root.stat(self.subject(subject))?, subject) {
-            (Some(_), Subject::Area(Area::Uploads)) => {
-                let (folder, path) = self.open_subject(subject)?;
-                folder_time::attributes(&folder, path)
-            }
+            (Some(stat), Subject::Area(Area::Uploads)) => match self.open_subject(subject) {
+                Ok((folder, path)) => folder_time::attributes(&folder, path),
+                // Its mode keeps even its owner from opening it.
+                Err(error) if is_denied(&error) => Ok(attributes(&stat)),
+                Err(error) => Err(error),
+            },
             (Some(stat), _) => Ok(attributes(&stat)),
             (None, Subject::Area(area)) => self.future(*area),
             (None, _) => Err(self.unknown(subject)),
