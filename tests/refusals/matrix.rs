@@ -152,8 +152,10 @@ impl<'a> Matrix<'a> {
         }
         let mut lines: Vec<&str> = Vec::new();
         for line in rows.iter().filter_map(|row| row.line.as_deref()) {
-            // One for each error, and one that names what was to be moved.
-            let kind = |line: &str| (errno_of(line).to_owned(), line.contains(" -> "));
+            // One for each error, and one that names what was to be renamed. Not what was to be
+            // linked: `ln` looks at both names before, and what is refused first depends on what
+            // the kernel still remembers of them.
+            let kind = |line: &str| (errno_of(line).to_owned(), line.contains(" rename "));
             if !lines.iter().any(|known| kind(known) == kind(line)) {
                 lines.push(line);
             }
