@@ -2,7 +2,7 @@
 
 use crate::fs::RegistryFs;
 use crate::fs::node::{CONTROL_NAME, ControlFile};
-use std::{fmt::Write as _, path::Path, time::SystemTime};
+use std::{fmt::Write as _, path::Path, sync::atomic::Ordering, time::SystemTime};
 
 /// A number for `.regfs/metrics`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,12 +79,20 @@ impl RegistryFs {
             value: value as u64,
         };
         let (read, written, copied) = self.counters.bytes();
+        let open_files = self.handles.count();
+        // Asked for after the files: a file is under way before it counts as closed.
+        let under_way = self.busy.load(Ordering::Acquire);
         let mut metrics = vec![
             counter("regfs_bytes_read_total", "Bytes read, without passthrough.", read),
             counter("regfs_bytes_written_total", "Bytes written.", written),
             counter("regfs_bytes_copied_total", "Bytes copied between open files.", copied),
             counter("regfs_refusals_total", "Refused operations.", self.refusals.count()),
-            gauge("regfs_open_files", "Open files and folders.", self.handles.count()),
+            gauge("regfs_open_files", "Open files and folders.", open_files),
+            gauge(
+                "regfs_calls_under_way",
+                "Calls that go on, and last closes of files.",
+                under_way,
+            ),
             gauge("regfs_open_uploads", "Uploads with an open file.", self.uploads.count()),
             gauge("regfs_known_inodes", "Inodes that the kernel holds.", self.inodes.count()),
         ];

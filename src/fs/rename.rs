@@ -79,6 +79,9 @@ impl RegistryFs {
             (Node::Revision(a, digest), Some(Node::Tag(b, tag))) if *a == b => {
                 self.rename_revision(a, digest, &tag)
             }
+            (Node::Tag(a, tag), Some(Node::Revision(b, digest))) if *a == b => {
+                self.rename_tag_to_digest(a, tag, &digest)
+            }
             (Node::Tag(name, tag), None) if to_folder.repository() == Some(name) => {
                 self.rename_tag_to_upload(name, tag, to_folder, new_name)
             }
@@ -151,6 +154,20 @@ impl RegistryFs {
         repository.manifests().tag(digest, tag, &AttributesChange::to(&stat.attributes))?;
         let (old, new) =
             (Node::Revision(name.clone(), *digest), Node::Tag(name.clone(), tag.clone()));
+        self.inodes.rebind(&old, new);
+        Ok(())
+    }
+
+    /// A tag is given up for the digest of its manifest, which has that name already.
+    fn rename_tag_to_digest(&self, name: &RepositoryName, tag: &Tag, to: &Digest) -> Result<()> {
+        let repository = self.repository(name);
+        let reference = Reference::Tag(tag.clone());
+        let computed = repository.manifests().stat(&reference)?.digest;
+        if computed != *to {
+            return Err(Error::DigestMismatch { expected: *to, computed }.into());
+        }
+        repository.manifests().delete(&reference)?;
+        let (old, new) = (Node::Tag(name.clone(), tag.clone()), Node::Revision(name.clone(), *to));
         self.inodes.rebind(&old, new);
         Ok(())
     }
