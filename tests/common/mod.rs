@@ -21,7 +21,7 @@ mod sides;
 
 pub(crate) use crowd::Crowd;
 pub(crate) use disk::Disk;
-pub(crate) use document::keep_document;
+pub(crate) use document::{invented_name, keep_document};
 pub(crate) use household::Household;
 pub(crate) use image::{Image, image};
 pub(crate) use mount::{Mount, is_mounted};

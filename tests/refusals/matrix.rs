@@ -1,7 +1,7 @@
 //! Tools against a refusal: what each is, what it says, and that nothing came of it.
 
 use super::document::keep_section;
-use crate::common::{Mount, digest_of, eventually, try_in};
+use crate::common::{Mount, digest_of, eventually, invented_name, try_in};
 use std::{
     collections::BTreeSet,
     fmt::Write as _,
@@ -410,23 +410,6 @@ fn same_in_each_run(word: &str) -> String {
     }
     text += rest;
     invented_name(&text)
-}
-
-/// `sedXXXXXX` and rsync's `.NAME.XXXXXX`.
-fn invented_name(word: &str) -> String {
-    let is_random = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric());
-    let end = word.trim_end_matches(['"', '\'', ':', ',', '.', ')', '`', '’', ';']);
-    let tail = &word[end.len()..];
-    if let Some((head, random)) = end.split_at_checked(end.len().saturating_sub(6))
-        && is_random(random)
-    {
-        let is_rsync =
-            head.ends_with('.') && head.rsplit('/').next().unwrap().starts_with(['.', '"']);
-        if is_rsync || head.ends_with("/sed") || head == "\"sed" {
-            return format!("{head}XXXXXX{tail}");
-        }
-    }
-    word.to_owned()
 }
 
 /// A folder of a disk, as [`super::disk`] makes them, on which a store can lie.
