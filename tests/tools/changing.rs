@@ -67,7 +67,7 @@ pub(crate) static TABLE: Table = Table {
         ),
         tool("sort -o PLACE PLACE"),
         tool("sort -r -o PLACE PLACE"),
-        tool("shred -n 1 --random-source=/dev/zero PLACE"),
+        tool("shred -x -n 1 --random-source=/dev/zero PLACE"),
         tool("gzip -n PLACE"),
         tool("flock PLACE true"),
         tool(
