@@ -138,6 +138,7 @@ macro_rules! suite {
                 a_retag_takes_the_attributes_along
                 extended_attributes_are_set_listed_and_removed
                 a_folder_without_content_has_attributes
+                a_folder_whose_attributes_were_changed_is_content
                 a_folder_that_is_yet_to_be_made_looks_like_its_repository
                 the_root_has_extended_attributes
                 attributes_of_what_is_not_there_are_unknown;

@@ -236,6 +236,15 @@ pub(crate) fn a_folder_without_content_has_attributes(registry: &dyn Registry) {
     }
 }
 
+pub(crate) fn a_folder_whose_attributes_were_changed_is_content(registry: &dyn Registry) {
+    let alpine = alpine(registry);
+    registry.create(alpine.name()).unwrap();
+    let has_content = || registry.stat(Some(alpine.name())).unwrap().has_content;
+    assert!(!has_content());
+    alpine.attributes().change(&Subject::Area(Area::Uploads), &permissions(0o700)).unwrap();
+    assert!(has_content());
+}
+
 pub(crate) fn attributes_of_what_is_not_there_are_unknown(registry: &dyn Registry) {
     let alpine = alpine(registry);
     let digest = Digest::sha256(b"unknown");
