@@ -4,6 +4,7 @@ use super::aim::aimed;
 use super::outcome::Outcome;
 use super::peer::Peer;
 use super::programs::{Kind, foreign, program};
+use super::shorter::{Failure, shorten};
 use super::step::{Step, text_of};
 use super::world::{Looks, Setting, World};
 use proptest::{
@@ -28,18 +29,8 @@ pub(crate) struct Plan {
     pub(crate) seconds: u64,
 }
 
-/// How often and for how long a program that fails is run with fewer steps.
-const SHRINK_RUNS_MAX: usize = 400;
-const SHRINK_TIME_MAX: Duration = Duration::from_secs(240);
 /// A step that takes longer hangs: its daemon is killed, and the program has failed.
 const STEP_TIME_MAX: Duration = Duration::from_secs(180);
-
-/// Why a program failed.
-struct Failure {
-    /// How many of its steps were fine.
-    passed: usize,
-    text: String,
-}
 
 /// Runs random programs. REGFS_MODEL_SECONDS is for how long, REGFS_MODEL_CASES how many at most,
 /// REGFS_MODEL_SEED with which to begin; REGFS_MODEL_PROGRAM is a file with one to run instead.
@@ -102,7 +93,7 @@ fn seed_of_now() -> u64 {
 }
 
 /// The program of a seed.
-fn draw_program(kind: Kind, groups: usize, seed: u64) -> Vec<(Step, Outcome)> {
+pub(super) fn draw_program(kind: Kind, groups: usize, seed: u64) -> Vec<(Step, Outcome)> {
     aimed(draw(program(kind, groups), seed), seed)
 }
 
@@ -198,44 +189,11 @@ fn report(
         Ok(()) => (setting, failure),
     };
     program.truncate(failure.passed + 1);
-    let (program, text) = shorten(setting, program, failure.text);
+    let (program, text) = shorten(program, failure.text, |program| run(setting, program));
     panic!(
-        "a program failed; REGFS_MODEL_SEED={seed} REGFS_MODEL_CASES=1 runs it again \
-         ({:?})\n\n{}\n{text}",
+        "a program failed ({:?}); REGFS_MODEL_SEED={seed} REGFS_MODEL_CASES=1 runs all of it again, \
+         REGFS_MODEL_PROGRAM a file with what is left of it:\n\n{}\n{text}",
         plan.kind,
         text_of(&program)
     );
-}
-
-/// Leaves out steps as long as it still fails: first many at once, then fewer.
-fn shorten(setting: Setting<'_>, mut program: Vec<Step>, mut text: String) -> (Vec<Step>, String) {
-    let start = Instant::now();
-    let mut runs = 0;
-    let mut length = program.len().div_ceil(2);
-    loop {
-        let mut is_shorter = false;
-        let mut at = program.len();
-        while at > 0 {
-            let from = at.saturating_sub(length);
-            let without = [&program[..from], &program[at..]].concat();
-            runs += 1;
-            if runs > SHRINK_RUNS_MAX || start.elapsed() > SHRINK_TIME_MAX {
-                return (program, text);
-            }
-            if !without.is_empty()
-                && let Err(failure) = run(setting, &without)
-            {
-                program = without;
-                program.truncate(failure.passed + 1);
-                text = failure.text;
-                is_shorter = true;
-            }
-            at = from.min(program.len());
-        }
-        match length {
-            1 if !is_shorter => return (program, text),
-            1 => {}
-            _ => length = length.div_ceil(2),
-        }
-    }
 }
