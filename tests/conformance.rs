@@ -134,6 +134,7 @@ macro_rules! suite {
                 each_repository_has_its_own_attributes_of_a_layer
                 a_mount_sets_only_the_attributes_it_names
                 a_moved_tag_keeps_the_attributes_that_the_put_leaves_open
+                a_tagged_put_gives_a_new_revision_its_owner
                 an_untagged_put_sets_the_attributes_of_the_revision
                 a_retag_takes_the_attributes_along
                 extended_attributes_are_set_listed_and_removed
