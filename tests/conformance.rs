@@ -94,6 +94,7 @@ macro_rules! suite {
                 a_finished_upload_can_only_be_read
                 a_cancelled_upload_is_read_and_written_by_who_has_it_open
                 room_is_reserved_and_given_back
+                an_upload_that_was_withdrawn_is_read_and_not_written
                 an_upload_can_be_cancelled_twice
                 every_upload_is_listed_until_it_ends
                 uploads_are_listed_in_the_order_in_which_they_are_found

@@ -214,7 +214,7 @@ impl RegistryFs {
         manifest_writer::put(&*repository, &bytes, target, &attributes)?;
         let (from, to) = (Subject::Upload(stat.uuid), manifest_subject(target));
         self.copy_extended((&*repository, &from), (&*repository, &to));
-        upload.cancel()?;
+        upload.withdraw()?;
         Ok(())
     }
 
