@@ -17,6 +17,7 @@ pub(crate) mod programs;
 pub(crate) mod real;
 pub(crate) mod reference;
 mod regressions;
+mod requests;
 mod shorter;
 pub(crate) mod soak;
 pub(crate) mod step;

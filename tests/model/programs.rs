@@ -1,6 +1,7 @@
 //! Random programs: strategies of proptest, with few names, and with what belongs together drawn
 //! together often enough that something comes of it.
 
+use super::requests::registry;
 use super::step::{Access, Bytes, Replacing, Slot, Step, VALUES};
 use super::words::{BLOBS, MANIFESTS, Path, content};
 use proptest::{collection::vec, prelude::*, sample::select, strategy::Union};
@@ -55,7 +56,7 @@ fn one(step: impl Strategy<Value = Step> + 'static) -> Steps {
     step.prop_map(|step| vec![step]).boxed()
 }
 
-fn repository() -> BoxedStrategy<String> {
+pub(super) fn repository() -> BoxedStrategy<String> {
     weighted(&[(6, "a"), (3, "b"), (2, "a/c"), (1, "a/%layers")])
 }
 
@@ -64,7 +65,7 @@ fn weighted(texts: &[(u32, &str)]) -> BoxedStrategy<String> {
     Union::new_weighted(texts.collect::<Vec<_>>()).boxed()
 }
 
-fn blob() -> BoxedStrategy<&'static str> {
+pub(super) fn blob() -> BoxedStrategy<&'static str> {
     prop_oneof![4 => select(&BLOBS[..]), 1 => select(&MANIFESTS[..])].boxed()
 }
 
@@ -115,16 +116,19 @@ fn file(kind: Kind) -> BoxedStrategy<Path> {
 
 fn folder(kind: Kind) -> BoxedStrategy<Path> {
     let names = repository().prop_map(Path).boxed();
-    let areas = in_repository(weighted(&[(1, "layers"), (1, "manifests"), (1, "uploads")]));
     match kind {
-        Kind::TwoMounts => prop_oneof![5 => names, 1 => areas].boxed(),
+        Kind::TwoMounts => prop_oneof![5 => names, 1 => area()].boxed(),
         Kind::Alone | Kind::WithRegistry => {
             let staged =
                 [(1, "layers/.d"), (1, "manifests/.d"), (1, "uploads/d"), (1, "uploads/x")];
             let staging = in_repository(weighted(&staged));
-            prop_oneof![5 => names, 1 => areas, 2 => staging].boxed()
+            prop_oneof![5 => names, 1 => area(), 2 => staging].boxed()
         }
     }
+}
+
+fn area() -> BoxedStrategy<Path> {
+    in_repository(weighted(&[(1, "layers"), (1, "manifests"), (1, "uploads")]))
 }
 
 /// Names that cannot be, or that cannot be what is wanted.
@@ -266,7 +270,12 @@ fn folders(kind: Kind) -> BoxedStrategy<Step> {
 }
 
 fn attributes(kind: Kind) -> BoxedStrategy<Step> {
-    let path = move || any_path(kind);
+    // A registry makes the folders of a repository as it likes, the mount as the repository is: what
+    // people have set on that would be on those that the one made, and not on those of the other.
+    let path = move || match kind {
+        Kind::WithRegistry => prop_oneof![12 => file(kind), 1 => area()].boxed(),
+        Kind::Alone | Kind::TwoMounts => any_path(kind),
+    };
     prop_oneof![
         (select(&[0o600_u32, 0o644, 0o400, 0o777, 0o070][..]), path())
             .prop_map(|(mode, path)| Step::Chmod(mode, path)),
@@ -368,32 +377,4 @@ fn pieces() -> impl Strategy<Value = Vec<Step>> {
             Some([vec![Step::Close(slot), open], writes, vec![Step::Close(slot)]].concat())
         },
     )
-}
-
-/// What a docker-registry is asked for all the time, in repositories of its own.
-pub(crate) fn foreign(repository: &'static str) -> impl Strategy<Value = Vec<Step>> {
-    let below = format!("{repository}/s");
-    let at = prop_oneof![Just(Path(repository.to_owned())), Just(Path(below))];
-    let step = (at, registry()).prop_map(|(at, step)| match step {
-        Step::PushManifest(_, name, tag) => Step::PushManifest(at, name, tag),
-        Step::DeleteManifest(_, name) => Step::DeleteManifest(at, name),
-        Step::PushBlob(_, name) | Step::DeleteBlob(_, name) => Step::PushBlob(at, name),
-        step => step,
-    });
-    vec(step, 100)
-}
-
-/// What a docker-registry is asked for. It removes layers seldom: that takes long to be seen. It takes
-/// no index, for it would be content with a layer of the digest of a manifest that is missing.
-fn registry() -> BoxedStrategy<Step> {
-    let at = || repository().prop_map(Path);
-    let tag = prop_oneof![Just(None), Just(Some("v1".to_owned())), Just(Some("v2".to_owned()))];
-    prop_oneof![
-        40 => (at(), select(&BLOBS[..])).prop_map(|(at, name)| Step::PushBlob(at, name)),
-        40 => (at(), select(vec!["image", "big", "bare"]), tag)
-            .prop_map(|(at, name, tag)| Step::PushManifest(at, name, tag)),
-        15 => (at(), select(&MANIFESTS[..])).prop_map(|(at, name)| Step::DeleteManifest(at, name)),
-        1 => (at(), blob()).prop_map(|(at, name)| Step::DeleteBlob(at, name)),
-    ]
-    .boxed()
 }

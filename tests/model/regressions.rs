@@ -271,3 +271,33 @@ fn what_is_being_written_is_busy_for_who_links_it_under_a_hidden_name() {
         ",
     );
 }
+
+#[test]
+fn who_writes_an_upload_that_has_become_a_manifest_is_told() {
+    needs!("fuse", "root");
+    in_a_mount(
+        "
+        mkdir a
+        open 1 wc a/uploads/x
+        write 1 bare 0
+        mv a/uploads/x a/manifests/v1
+        write 1 hello 0
+        truncate 1 0
+        close 1
+        ",
+    );
+}
+
+#[test]
+fn a_manifest_belongs_to_who_owns_its_first_tag() {
+    needs!("fuse", "root");
+    in_a_mount(
+        "
+        mkdir a
+        open 2 rwc a/manifests/v2
+        chown 7 a/manifests/v2
+        write 2 bare 0
+        close 2
+        ",
+    );
+}

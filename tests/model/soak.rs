@@ -3,7 +3,8 @@
 use super::aim::aimed;
 use super::outcome::Outcome;
 use super::peer::Peer;
-use super::programs::{Kind, foreign, program};
+use super::programs::{Kind, program};
+use super::requests::foreign;
 use super::shorter::{Failure, shorten};
 use super::step::{Step, text_of};
 use super::world::{Looks, Setting, World};

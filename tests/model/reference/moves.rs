@@ -161,7 +161,7 @@ impl Reference {
                 self.put_manifest(name, target, &bytes_of(&*upload), &change)?;
                 let (from, to) = (Subject::Upload(*uuid), to.subject().unwrap());
                 self.copy_extended((name, &from), (name, &to))?;
-                Ok(upload.cancel()?)
+                Ok(upload.withdraw()?)
             }
             Node::Repository(_) | Node::Area(..) | Node::Folder(..) | Node::Upload(..) => {
                 Err(EISDIR)
