@@ -94,6 +94,7 @@ macro_rules! suite {
                 a_finished_upload_can_only_be_read
                 a_cancelled_upload_is_read_and_written_by_who_has_it_open
                 room_is_reserved_and_given_back
+                an_upload_that_was_withdrawn_is_read_and_not_written
                 an_upload_can_be_cancelled_twice
                 every_upload_is_listed_until_it_ends
                 uploads_are_listed_in_the_order_in_which_they_are_found
@@ -134,10 +135,12 @@ macro_rules! suite {
                 each_repository_has_its_own_attributes_of_a_layer
                 a_mount_sets_only_the_attributes_it_names
                 a_moved_tag_keeps_the_attributes_that_the_put_leaves_open
+                a_tagged_put_gives_a_new_revision_its_owner
                 an_untagged_put_sets_the_attributes_of_the_revision
                 a_retag_takes_the_attributes_along
                 extended_attributes_are_set_listed_and_removed
                 a_folder_without_content_has_attributes
+                a_folder_whose_attributes_were_changed_is_content
                 a_folder_that_is_yet_to_be_made_looks_like_its_repository
                 the_root_has_extended_attributes
                 attributes_of_what_is_not_there_are_unknown;

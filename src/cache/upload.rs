@@ -79,6 +79,10 @@ impl LayerUpload for CachedUpload {
         self.inner.cancel()
     }
 
+    fn withdraw(&self) -> Result<()> {
+        self.inner.withdraw()
+    }
+
     fn backing_file(&self) -> Option<BorrowedFd<'_>> {
         self.inner.backing_file()
     }

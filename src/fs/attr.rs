@@ -23,6 +23,8 @@ const UNPUBLISHED_LIFE: Duration = Duration::ZERO;
 const CONTROL_PERMISSIONS: u32 = 0o444;
 /// Permissions of what is damaged.
 const DAMAGED_PERMISSIONS: u32 = 0o600;
+/// Permissions of a manifest that is being written, unless somebody says otherwise.
+const DRAFT_PERMISSIONS: u32 = 0o644;
 /// Permissions of the root, staging folders and the control folder.
 const FOLDER_PERMISSIONS: u32 = 0o755;
 
@@ -53,7 +55,8 @@ pub struct Entry {
 }
 
 impl RegistryFs {
-    /// What stat shows of a known inode.
+    /// What stat shows of a known inode. Errors: `Stale` when it is gone though nobody has removed its
+    /// name here: the kernel then looks the name up again, which it may believe in for longer.
     pub fn getattr(&self, ino: Ino) -> Result<Entry> {
         let known = self.known(ino)?;
         let (stat, life) = match self.stat(&known.node) {
@@ -64,6 +67,8 @@ impl RegistryFs {
             Err(Fault::Registry(error)) if error.is_unknown() && known.detached => {
                 (self.removed(ino, &known), UNPUBLISHED_LIFE)
             }
+            Err(Fault::NoEntry) => return Err(Fault::Stale),
+            Err(Fault::Registry(error)) if error.is_unknown() => return Err(Fault::Stale),
             Err(fault) => return Err(fault),
         };
         Ok(Entry { ino, stat, life })
@@ -94,6 +99,10 @@ impl RegistryFs {
                 (file(length, self.own_attributes(CONTROL_PERMISSIONS)), UNPUBLISHED_LIFE)
             }
             Node::Layer(name, digest) => match self.repository(name).layers().stat(digest) {
+                // A layer that is written anew gets another time, and perhaps other attributes.
+                Ok(stat) if self.writers.has(node) => {
+                    (file(stat.length, stat.attributes), UNPUBLISHED_LIFE)
+                }
                 Ok(stat) => (file(stat.length, stat.attributes), LAYER_LIFE),
                 Err(Error::LayerUnknown(..)) => (self.writer_stat(node)?, UNPUBLISHED_LIFE),
                 Err(Error::LinkDamaged { .. } | Error::Damaged { .. }) => self.damaged(),
@@ -108,17 +117,26 @@ impl RegistryFs {
         Ok((FileStat { attributes: self.options.shown(stat.attributes), ..stat }, life))
     }
 
-    /// A manifest as stored, unless somebody is writing it: then the writer's length, because the
-    /// kernel appends at the length it is told.
+    /// A manifest as stored, unless somebody is writing it: then with the writer's attributes, and a
+    /// tag with the writer's length, because the kernel appends at the length it is told. What lies
+    /// under a digest has its length: the kernel would cut what others read there to another.
     fn manifest_stat(
         &self, node: &Node, name: &RepositoryName, reference: &Reference,
     ) -> Result<(FileStat, Duration)> {
+        let stored = self.repository(name).manifests().stat(reference);
         if let Some(Writer::Manifest(writer)) = self.writers.get(node)
             && writer.is_dirty()
+            && let Some(draft) = writer.stat()
         {
-            return Ok((self.writer_stat(node)?, UNPUBLISHED_LIFE));
+            let own = self.own_attributes(DRAFT_PERMISSIONS);
+            let (base, length) = match (stored, reference) {
+                (Ok(stat), Reference::Digest(_)) => (stat.attributes, stat.length),
+                (Ok(stat), Reference::Tag(_)) => (stat.attributes, draft.length),
+                (Err(_), _) => (own, draft.length),
+            };
+            return Ok((file(length, draft.attributes_over(base)), UNPUBLISHED_LIFE));
         }
-        match self.repository(name).manifests().stat(reference) {
+        match stored {
             Ok(stat) => Ok((file(stat.length, stat.attributes), CHANGING_LIFE)),
             Err(error) if error.is_unknown() => Ok((self.writer_stat(node)?, UNPUBLISHED_LIFE)),
             Err(Error::LinkDamaged { .. } | Error::LinkDangling { .. } | Error::Damaged { .. }) => {
@@ -158,7 +176,8 @@ impl RegistryFs {
             }
             Some(Writer::Manifest(writer)) => {
                 let draft = writer.stat().ok_or(Fault::NoEntry)?;
-                Ok(file(draft.length, self.draft_attributes(&draft)))
+                let own = self.own_attributes(DRAFT_PERMISSIONS);
+                Ok(file(draft.length, draft.attributes_over(own)))
             }
             Some(Writer::Layer(_)) | None => Err(Fault::NoEntry),
         }
@@ -200,15 +219,17 @@ impl RegistryFs {
     pub(super) fn folder_attributes(&self) -> Attributes {
         self.own_attributes(FOLDER_PERMISSIONS)
     }
+}
 
-    fn draft_attributes(&self, draft: &DraftStat) -> Attributes {
-        let own = self.own_attributes(0o644);
+impl DraftStat {
+    /// What is shown of a draft that is to replace something with the attributes `base`.
+    fn attributes_over(&self, base: Attributes) -> Attributes {
         Attributes {
-            permissions: draft.attributes.permissions.unwrap_or(own.permissions),
-            uid: draft.attributes.uid.unwrap_or(own.uid),
-            gid: draft.attributes.gid.unwrap_or(own.gid),
-            modified_at: draft.modified_at,
-            accessed_at: draft.attributes.accessed_at.unwrap_or(draft.modified_at),
+            permissions: self.attributes.permissions.unwrap_or(base.permissions),
+            uid: self.attributes.uid.unwrap_or(base.uid),
+            gid: self.attributes.gid.unwrap_or(base.gid),
+            modified_at: self.modified_at,
+            accessed_at: self.attributes.accessed_at.unwrap_or(self.modified_at),
             changed_at: SystemTime::now(),
         }
     }

@@ -77,8 +77,8 @@ impl Handle {
                 (Err(_), None) => 0,
             },
             Self::UploadReader(reader) => reader.length().unwrap_or(0),
-            Self::LayerWriter(writer) => writer.stat().map_or(0, |stat| stat.length),
-            Self::ManifestWriter(writer) => writer.stat().map_or(0, |draft| draft.length),
+            Self::LayerWriter(writer) => writer.length().unwrap_or(0),
+            Self::ManifestWriter(writer) => writer.length(),
             Self::Folder(_) => 0,
         }
     }
@@ -190,7 +190,8 @@ impl WeakWriter {
     }
 }
 
-/// How many manifests may be written at once. Each takes up to 4 MiB of memory.
+/// How many manifests may be written at once. Each takes up to 8 MiB of memory: 4 of the manifest, and
+/// as much to know what of an older one was written over.
 pub(super) const MANIFEST_WRITERS_MAX: usize = 64;
 
 /// How many layers may be written under their digests at once. Each holds a few open files.
@@ -246,10 +247,21 @@ impl Writers {
         table.get(node).into_iter().flatten().filter_map(WeakWriter::upgrade).collect()
     }
 
-    /// The youngest writer of `node` that is still open.
+    /// The youngest writer of `node` that is still open; one that has published its layer, and so has
+    /// nothing to say any more, only when there is no other.
     pub(super) fn get(&self, node: &Node) -> Option<Writer> {
+        let open = self.all(node);
+        let is_at_work = |writer: &&Writer| match writer {
+            Writer::Layer(writer) => !writer.is_published(),
+            Writer::Manifest(_) => true,
+        };
+        open.iter().rev().find(is_at_work).or(open.last()).cloned()
+    }
+
+    /// Whether somebody writes `node`.
+    pub(super) fn has(&self, node: &Node) -> bool {
         let table = self.table.lock();
-        table.get(node)?.iter().rev().find_map(WeakWriter::upgrade)
+        table.get(node).is_some_and(|writers| writers.iter().any(WeakWriter::is_open))
     }
 }
 

@@ -16,7 +16,10 @@ impl RegistryFs {
         let (node, folder) = (self.current(ino)?, self.node(new_parent)?);
         let to = match folder.child(new_name) {
             Name::Node(node) => node,
-            Name::Upload => return self.link_to_staging(&node, &folder, new_name),
+            Name::Upload => {
+                self.check_published(&node)?;
+                return self.link_to_staging(&node, &folder, new_name);
+            }
             Name::Impossible { kind, reason } => {
                 return Err(Fault::impossible(kind, new_name, reason));
             }
@@ -47,7 +50,7 @@ impl RegistryFs {
 
     /// Tags a manifest. In another repository this is a put, which checks what it refers to. The new
     /// tag has the attributes of what it is a second name of, as a hard link has.
-    fn tag(
+    pub(super) fn tag(
         &self, from: &RepositoryName, reference: &Reference, to: &RepositoryName, tag: &Tag,
     ) -> Result<()> {
         let (source, target) = (self.repository(from), self.repository(to));

@@ -24,6 +24,9 @@ struct Draft {
     bytes: Vec<u8>,
     /// Whether something was written that no flush has put.
     dirty: bool,
+    /// Whether there is nothing of the name but what is here. A name that is there when it is opened
+    /// is the manifest's; when that is removed, nothing is left of it before something is written.
+    makes_name: bool,
     /// Whether the manifest is stored, as far as it was flushed.
     published: bool,
     /// How far a writer wanted to go that was refused: what is here is not what it meant, though it
@@ -41,30 +44,27 @@ struct Draft {
 /// What the draft still has of the manifest that was there. One that is written over in part may
 /// well be a manifest again, and nobody meant it: that is what a killed `rsync --inplace` leaves.
 struct Old {
-    /// Everything before was written over.
-    start: usize,
-    /// Nothing from here on is old.
-    end: usize,
-    /// Whether anything before the end was changed.
+    /// Whether each byte that was there is still the old one. Writes come in any order.
+    bytes: Vec<bool>,
+    /// Whether anything that was there was changed.
     changed: bool,
 }
 
 impl Old {
     /// Everything up to `length` is as it was, or as somebody who cut the file there wants it.
     fn of(length: usize) -> Self {
-        Self { start: 0, end: length, changed: false }
+        Self { bytes: vec![true; length], changed: false }
     }
 
     fn wrote(&mut self, start: usize, end: usize, changed: bool) {
-        self.changed |= changed && start < self.end;
-        if start <= self.start {
-            self.start = self.start.max(end);
-        }
+        let length = self.bytes.len();
+        self.changed |= changed && start < length;
+        self.bytes[start.min(length)..end.min(length)].fill(false);
     }
 
-    /// Where the part begins that is old while another is new.
+    /// Where the first part begins that is old while another is new.
     fn rest(&self) -> Option<usize> {
-        (self.changed && self.start < self.end).then_some(self.start)
+        self.bytes.iter().position(|old| *old).filter(|_| self.changed)
     }
 }
 
@@ -84,19 +84,33 @@ pub(super) struct DraftStat {
     pub modified_at: SystemTime,
 }
 
+/// What a writer begins with.
+#[derive(Clone, Copy)]
+pub(super) enum Start<'a> {
+    /// With nothing; nothing is stored under the name.
+    New,
+    /// With nothing; what is stored under the name stays until something is put.
+    Emptied,
+    /// With the bytes of the manifest that is to be changed.
+    Stored(&'a Manifest),
+}
+
 impl ManifestWriter {
-    /// Begins with the bytes of the manifest that is to be changed, or with none.
+    /// Begins to write `target`.
     pub(super) fn begin(
-        repository: Arc<dyn Repository>, target: Reference, stored: Option<&Manifest>,
+        repository: Arc<dyn Repository>, target: Reference, start: Start<'_>,
         attributes: AttributesChange,
     ) -> Self {
-        let published = stored.is_some();
-        let bytes = stored.map_or_else(Vec::new, |manifest| manifest.bytes().to_vec());
+        let (bytes, published) = match start {
+            Start::New | Start::Emptied => (Vec::new(), false),
+            Start::Stored(manifest) => (manifest.bytes().to_vec(), true),
+        };
         let modified_at = SystemTime::now();
         let old = Old::of(bytes.len());
         let draft = Draft {
             bytes,
             dirty: false,
+            makes_name: matches!(start, Start::New),
             published,
             refused: None,
             old,
@@ -184,6 +198,7 @@ impl ManifestWriter {
         match put {
             Ok(()) => {
                 draft.published = true;
+                draft.makes_name = false;
                 // What comes now changes what was put.
                 if !draft.dirty {
                     draft.old = Old::of(bytes.len());
@@ -251,11 +266,16 @@ impl ManifestWriter {
     /// What is known of the draft; `None` when it has nothing that was not put.
     pub(super) fn stat(&self) -> Option<DraftStat> {
         let draft = self.draft.lock();
-        (draft.dirty || !draft.published).then(|| DraftStat {
+        (draft.dirty || draft.makes_name).then(|| DraftStat {
             length: draft.bytes.len() as u64,
             attributes: draft.attributes,
             modified_at: draft.attributes.modified_at.unwrap_or(draft.modified_at),
         })
+    }
+
+    /// How long it is by now, put or not.
+    pub(super) fn length(&self) -> u64 {
+        self.draft.lock().bytes.len() as u64
     }
 
     /// Changes the attributes it will be put with; `false` when nothing here is to be put, and the

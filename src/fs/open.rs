@@ -7,11 +7,11 @@ use crate::fs::handles::{Handle, Kept, OpenFile, Opened, Reading, Writer};
 use crate::fs::inodes::Ino;
 use crate::fs::layer_writer::LayerWriter;
 use crate::fs::lookup::upload_name;
-use crate::fs::manifest_writer::ManifestWriter;
+use crate::fs::manifest_writer::{ManifestWriter, Start};
 use crate::fs::mapping::Mapping;
 use crate::fs::node::{Name, Node};
 use crate::fs::{Caller, RegistryFs};
-use crate::model::{AttributesChange, Digest, Error, Manifest, Reference, RepositoryName};
+use crate::model::{AttributesChange, Digest, Error, Reference, RepositoryName};
 use crate::registry::{Layer, Subject};
 use std::{ffi::OsStr, sync::Arc};
 
@@ -29,8 +29,17 @@ pub struct OpenMode {
 }
 
 impl RegistryFs {
-    /// Opens the file `ino`.
+    /// Opens the file `ino`. Errors: `Stale` when it is gone: the kernel may believe in a name for a
+    /// while after somebody else has removed it, and then looks it up again. Who creates files would
+    /// be told otherwise that there is none.
     pub(super) fn open(&self, ino: Ino, mode: OpenMode) -> Result<Opened> {
+        self.open_known(ino, mode).map_err(|fault| {
+            let is_gone = matches!(&fault, Fault::Registry(error) if error.is_unknown());
+            if is_gone { Fault::Stale } else { fault }
+        })
+    }
+
+    fn open_known(&self, ino: Ino, mode: OpenMode) -> Result<Opened> {
         let node = self.current(ino)?;
         let (handle, reading) = match &*node {
             Node::Layer(name, digest) if !mode.write => {
@@ -115,13 +124,13 @@ impl RegistryFs {
                 Node::Tag(repository, tag) => {
                     let reference = Reference::Tag(tag.clone());
                     let handle =
-                        self.write_manifest(&node, repository, reference, None, attributes)?;
+                        self.write_manifest(&node, repository, reference, Start::New, attributes)?;
                     (node, handle)
                 }
                 Node::Revision(repository, digest) => {
                     let reference = Reference::Digest(*digest);
                     let handle =
-                        self.write_manifest(&node, repository, reference, None, attributes)?;
+                        self.write_manifest(&node, repository, reference, Start::New, attributes)?;
                     (node, handle)
                 }
                 Node::Root
@@ -199,7 +208,7 @@ impl RegistryFs {
     fn fetch(&self, node: &Node, name: &RepositoryName, digest: &Digest) -> Result<Arc<dyn Layer>> {
         match self.repository(name).layers().fetch(digest) {
             Ok(layer) => Ok(layer),
-            Err(Error::LayerUnknown(..)) if self.writers.get(node).is_some() => {
+            Err(Error::LayerUnknown(..)) if self.writers.has(node) => {
                 Err(Error::Busy(digest.to_string()).into())
             }
             Err(error) => Err(error.into()),
@@ -238,11 +247,11 @@ impl RegistryFs {
     }
 
     fn write_manifest(
-        &self, node: &Node, name: &RepositoryName, reference: Reference, stored: Option<&Manifest>,
+        &self, node: &Node, name: &RepositoryName, reference: Reference, start: Start<'_>,
         attributes: AttributesChange,
     ) -> Result<Handle> {
         let repository = self.repository(name);
-        let writer = Arc::new(ManifestWriter::begin(repository, reference, stored, attributes));
+        let writer = Arc::new(ManifestWriter::begin(repository, reference, start, attributes));
         self.writers.insert(node, &Writer::Manifest(Arc::clone(&writer)))?;
         Ok(Handle::ManifestWriter(writer))
     }
@@ -251,11 +260,15 @@ impl RegistryFs {
     fn open_manifest(
         &self, node: &Node, name: &RepositoryName, reference: Reference, mode: OpenMode,
     ) -> Result<Handle> {
-        let stored = match self.repository(name).manifests().get(&reference) {
-            _ if mode.truncate => None,
-            Ok(manifest) => Some(manifest),
-            Err(error) if error.is_unknown() && self.writers.get(node).is_some() => None,
-            Err(error) => return Err(error.into()),
+        let stored = self.repository(name).manifests().get(&reference);
+        let start = match &stored {
+            Err(error) if error.is_unknown() && (mode.truncate || self.writers.has(node)) => {
+                Start::New
+            }
+            // Whatever is wrong with it, it is to be replaced.
+            _ if mode.truncate => Start::Emptied,
+            Ok(manifest) => Start::Stored(manifest),
+            Err(_) => return Err(stored.err().map_or(Fault::NoEntry, Fault::from)),
         };
         if mode.write {
             let attributes = match self.writers.get(node) {
@@ -263,11 +276,11 @@ impl RegistryFs {
                 Some(Writer::Layer(_)) | None => None,
             };
             let attributes = attributes.unwrap_or_default();
-            return self.write_manifest(node, name, reference, stored.as_ref(), attributes);
+            return self.write_manifest(node, name, reference, start, attributes);
         }
-        match stored {
-            Some(manifest) => Ok(Handle::Pinned(Arc::clone(manifest.bytes()))),
-            None => Err(Error::Busy(reference.to_string()).into()),
+        match start {
+            Start::Stored(manifest) => Ok(Handle::Pinned(Arc::clone(manifest.bytes()))),
+            Start::New | Start::Emptied => Err(Error::Busy(reference.to_string()).into()),
         }
     }
 

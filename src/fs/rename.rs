@@ -101,7 +101,7 @@ impl RegistryFs {
 
     /// What is being written under a tag or digest for the first time is not there yet for others.
     pub(super) fn check_published(&self, node: &Node) -> Result<()> {
-        if self.writers.get(node).is_none() {
+        if !self.writers.has(node) {
             return Ok(());
         }
         let published = match node {
@@ -149,9 +149,7 @@ impl RegistryFs {
     /// A manifest gets a tag in place of its digest. It stays under that, too, as all that is tagged:
     /// to copy it and remove it by its digest, as mv would, would take the new tag away.
     fn rename_revision(&self, name: &RepositoryName, digest: &Digest, tag: &Tag) -> Result<()> {
-        let repository = self.repository(name);
-        let stat = repository.manifests().stat(&Reference::Digest(*digest))?;
-        repository.manifests().tag(digest, tag, &AttributesChange::to(&stat.attributes))?;
+        self.tag(name, &Reference::Digest(*digest), name, tag)?;
         let (old, new) =
             (Node::Revision(name.clone(), *digest), Node::Tag(name.clone(), tag.clone()));
         self.inodes.rebind(&old, new);
@@ -216,7 +214,7 @@ impl RegistryFs {
         manifest_writer::put(&*repository, &bytes, target, &attributes)?;
         let (from, to) = (Subject::Upload(stat.uuid), manifest_subject(target));
         self.copy_extended((&*repository, &from), (&*repository, &to));
-        upload.cancel()?;
+        upload.withdraw()?;
         Ok(())
     }
 
@@ -328,6 +326,7 @@ impl RegistryFs {
         }
         self.registry.rename(from, to)?;
         self.inodes.rename_repository(from, to);
+        self.staging.forget_repository(to);
         self.staging.rename_repository(from, to);
         Ok(())
     }

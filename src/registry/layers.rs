@@ -180,6 +180,10 @@ pub trait LayerUpload: Send + Sync {
     /// Ends the upload and removes its data. Twice is fine.
     fn cancel(&self) -> Result<()>;
 
+    /// Ends the upload, because what was written is kept under another name by now, and removes its
+    /// data: as `cancel`, but nothing can be changed any more, so that who still writes is told.
+    fn withdraw(&self) -> Result<()>;
+
     /// The open file with the content so far, for bodies that have one.
     fn backing_file(&self) -> Option<BorrowedFd<'_>> {
         None

@@ -61,8 +61,9 @@ pub trait ManifestService: Send + Sync {
     fn get(&self, reference: &Reference) -> Result<Manifest>;
 
     /// Stores a manifest, and moves the tag to it at once and last. What `attributes` leaves open
-    /// stays as the tag had it. Gives back the digest. Errors: `ReferencesUnknown`,
-    /// `ManifestMisplaced`, `ManifestUntagged`, `SignatureRejected`, `SignatureMissing`.
+    /// stays as the tag had it. A new revision gets the owner, and one that is put without a tag
+    /// all of them. Gives back the digest. Errors: `ReferencesUnknown`, `ManifestMisplaced`,
+    /// `ManifestUntagged`, `SignatureRejected`, `SignatureMissing`.
     fn put(
         &self, manifest: &Manifest, put_as: &PutAs, attributes: &AttributesChange,
     ) -> Result<Digest>;

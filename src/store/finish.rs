@@ -1,5 +1,5 @@
 //! How an upload becomes a layer: verified, made a blob, linked; in this order, so that a name under
-//! `layers/` never has other bytes than it promises.
+//! `layers/` never has other bytes than it promises. And how it ends without becoming one.
 
 use crate::model::{Algorithm, Area, Digest, Error, Hasher, Result};
 use crate::registry::Layer;
@@ -7,7 +7,7 @@ use crate::store::{
     attributes::Carried,
     durable::{self, Draft},
     layout, links, notes, states,
-    upload::{Shared, Work},
+    upload::{Life, Shared, Work},
     uploads,
 };
 use rustix::fs::{Advice, fadvise};
@@ -29,6 +29,22 @@ pub(super) struct Stored {
 }
 
 impl Shared {
+    /// Ends the upload without making a layer of it.
+    pub(super) fn end(&self, after: Life) -> Result<()> {
+        let _renaming = self.renaming.lock();
+        let mut work = self.work.lock();
+        let after = match work.life {
+            Life::Open => after,
+            Life::Stored(_) => Life::Withdrawn,
+            Life::Cancelled | Life::Withdrawn => return Ok(()),
+            Life::Finished | Life::Closed => return Err(self.unknown()),
+        };
+        self.remove_folder()?;
+        work.life = after;
+        self.ended.store(true, Ordering::Release);
+        Ok(())
+    }
+
     /// The canonical digest of everything there is. Errors: `DigestMismatch` unless it is `expected`
     /// too.
     pub(super) fn verify(&self, work: &mut Work, expected: &Digest) -> Result<Digest> {

@@ -56,12 +56,12 @@ pub(super) struct Shared {
     known: Mutex<Known>,
     pub(super) data: File,
     /// Taken for a change of name from beginning to end.
-    renaming: Mutex<()>,
+    pub(super) renaming: Mutex<()>,
     /// Life, and how far it is written and hashed. Held while bytes change, see `progress.rs`; and
     /// by `finish`, so that what was verified is what is published. Never held by `stat`.
     pub(super) work: Mutex<Work>,
     /// Finished or cancelled, for those who do not take `work`.
-    ended: AtomicBool,
+    pub(super) ended: AtomicBool,
     /// How often the upload got another name.
     renames: AtomicU64,
     /// The names on the way to the data that are known to survive a power cut: how often the upload
@@ -93,7 +93,7 @@ pub(super) enum Life {
     Finished,
     /// It is gone. Its data goes with the last who has it open, and is nobody else's.
     Cancelled,
-    /// It is gone, and its data is a blob.
+    /// It is gone, and its data is a blob, or was put as a manifest.
     Withdrawn,
     /// Nobody has it open, and somebody else may take it up.
     Closed,
@@ -377,19 +377,11 @@ impl LayerUpload for LocalUpload {
     }
 
     fn cancel(&self) -> Result<()> {
-        let shared = &self.shared;
-        let _renaming = shared.renaming.lock();
-        let mut work = shared.work.lock();
-        let after = match work.life {
-            Life::Open => Life::Cancelled,
-            Life::Stored(_) => Life::Withdrawn,
-            Life::Cancelled | Life::Withdrawn => return Ok(()),
-            Life::Finished | Life::Closed => return Err(shared.unknown()),
-        };
-        shared.remove_folder()?;
-        work.life = after;
-        shared.ended.store(true, Ordering::Release);
-        Ok(())
+        self.shared.end(Life::Cancelled)
+    }
+
+    fn withdraw(&self) -> Result<()> {
+        self.shared.end(Life::Withdrawn)
     }
 
     fn backing_file(&self) -> Option<BorrowedFd<'_>> {

@@ -180,6 +180,24 @@ pub(crate) fn a_moved_tag_keeps_the_attributes_that_the_put_leaves_open(registry
     assert_eq!((stat.digest, stat.attributes.permissions), (one, 0o640));
 }
 
+pub(crate) fn a_tagged_put_gives_a_new_revision_its_owner(registry: &dyn Registry) {
+    let alpine = alpine(registry);
+    // Only root can give files away.
+    let owner = rustix::process::geteuid();
+    let owner = if owner.is_root() { 7 } else { owner.as_raw() };
+    let change = AttributesChange {
+        permissions: Some(0o600),
+        uid: Some(owner),
+        ..AttributesChange::default()
+    };
+    let manifest = pushed_image(&*alpine, "one");
+    let put_as = PutAs::Tag(tag("latest"));
+    let digest = alpine.manifests().put(&manifest, &put_as, &change).unwrap();
+    let revision = Subject::Revision(digest);
+    assert_eq!(alpine.attributes().get(&revision).unwrap().uid, owner);
+    assert_eq!(permissions_of(&*alpine, &revision), 0o644);
+}
+
 pub(crate) fn an_untagged_put_sets_the_attributes_of_the_revision(registry: &dyn Registry) {
     let alpine = alpine(registry);
     let manifest = pushed_image(&*alpine, "one");
@@ -234,6 +252,15 @@ pub(crate) fn a_folder_without_content_has_attributes(registry: &dyn Registry) {
         let before = permissions_of(&*alpine, &Subject::Area(area));
         assert_eq!(before & 0o700, 0o700, "{area:?}");
     }
+}
+
+pub(crate) fn a_folder_whose_attributes_were_changed_is_content(registry: &dyn Registry) {
+    let alpine = alpine(registry);
+    registry.create(alpine.name()).unwrap();
+    let has_content = || registry.stat(Some(alpine.name())).unwrap().has_content;
+    assert!(!has_content());
+    alpine.attributes().change(&Subject::Area(Area::Uploads), &permissions(0o700)).unwrap();
+    assert!(has_content());
 }
 
 pub(crate) fn attributes_of_what_is_not_there_are_unknown(registry: &dyn Registry) {

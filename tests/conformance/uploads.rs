@@ -279,6 +279,17 @@ pub(crate) fn room_is_reserved_and_given_back(registry: &dyn Registry) {
     upload.finish(&Digest::sha256(b"con\0\0\0\0\0\0")).unwrap();
 }
 
+pub(crate) fn an_upload_that_was_withdrawn_is_read_and_not_written(registry: &dyn Registry) {
+    let alpine = alpine(registry);
+    let upload = begin(alpine.layers(), b"hello");
+    upload.withdraw().unwrap();
+    let mut buffer = [0; 9];
+    assert_eq!(upload.read_at(&mut buffer, 0).unwrap(), 5);
+    assert!(matches!(upload.write_at(b"!", 5), Err(Error::UploadUnknown(_))));
+    assert!(matches!(upload.truncate(0), Err(Error::UploadUnknown(_))));
+    assert!(matches!(alpine.layers().resume(&upload.uuid()), Err(Error::UploadUnknown(_))));
+}
+
 pub(crate) fn an_upload_can_be_cancelled_twice(registry: &dyn Registry) {
     let alpine = alpine(registry);
     let upload = begin(alpine.layers(), b"content");

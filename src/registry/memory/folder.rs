@@ -99,8 +99,10 @@ impl Folder {
         Marks { attributes: self.marks.attributes, extended: BTreeMap::new() }
     }
 
-    /// Makes the folders of the repository that are missing.
+    /// Makes the folders of the repository that are missing. With them it has content, if only empty
+    /// folders.
     pub(super) fn make_areas(&mut self) {
+        self.has_content = true;
         for area in Area::ALL {
             if !self.areas.contains_key(&area) {
                 self.areas.insert(area, self.marks_of_new_area());

@@ -59,7 +59,13 @@ impl ManifestService for MemoryRepository {
         let digest = *manifest.digest();
         let mut state = self.shared.state.lock();
         let folder = state.fill(&self.name);
-        let make = || Revision { marks: Marks::of_file(), manifest: manifest.clone() };
+        let make = || {
+            let mut marks = Marks::of_file();
+            // It belongs to who has put it; all else is for the tag, or follows below.
+            let AttributesChange { uid, gid, .. } = *attributes;
+            marks.change(&AttributesChange { uid, gid, ..AttributesChange::default() });
+            Revision { marks, manifest: manifest.clone() }
+        };
         let revision = folder.revisions.get_or_insert_with(&digest, make);
         revision.manifest = manifest.clone();
         match tag {

@@ -185,7 +185,6 @@ impl State {
     /// The folder of a repository that gets content.
     fn fill(&mut self, name: &RepositoryName) -> &mut Folder {
         let folder = self.make(name);
-        folder.has_content = true;
         folder.make_areas();
         folder
     }

@@ -145,6 +145,12 @@ impl LayerUpload for MemoryUpload {
             Err(error) => Err(error),
         }
     }
+
+    fn withdraw(&self) -> Result<()> {
+        let mut state = self.shared.state.lock();
+        state.folder_of(self.uuid)?.uploads.remove(&self.uuid);
+        Ok(())
+    }
 }
 
 /// An upload's content, for who does not write it.
