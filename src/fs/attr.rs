@@ -53,7 +53,8 @@ pub struct Entry {
 }
 
 impl RegistryFs {
-    /// What stat shows of a known inode.
+    /// What stat shows of a known inode. Errors: `Stale` when it is gone though nobody has removed its
+    /// name here: the kernel then looks the name up again, which it may believe in for longer.
     pub fn getattr(&self, ino: Ino) -> Result<Entry> {
         let known = self.known(ino)?;
         let (stat, life) = match self.stat(&known.node) {
@@ -64,6 +65,8 @@ impl RegistryFs {
             Err(Fault::Registry(error)) if error.is_unknown() && known.detached => {
                 (self.removed(ino, &known), UNPUBLISHED_LIFE)
             }
+            Err(Fault::NoEntry) => return Err(Fault::Stale),
+            Err(Fault::Registry(error)) if error.is_unknown() => return Err(Fault::Stale),
             Err(fault) => return Err(fault),
         };
         Ok(Entry { ino, stat, life })

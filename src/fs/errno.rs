@@ -100,8 +100,12 @@ fn explain_error(error: &Error) -> Explanation {
             refused(libc::EINVAL, "copy it to the repository and tag that it names")
         }
         Error::ManifestUntagged => refused(libc::EINVAL, "copy it to a tag, or to its digest"),
-        Error::SignatureRejected(_) => refused(libc::EKEYREJECTED, SIGNATURE_REMEDY),
-        Error::SignatureMissing => refused(libc::ENOKEY, SIGNATURE_REMEDY),
+        Error::SignatureRejected(_) => refused(libc::EKEYREJECTED, FORGED_REMEDY),
+        Error::SignatureMissing => refused(libc::ENOKEY, UNSIGNED_REMEDY),
+        Error::SigningKeyInvalid(_) => refused(
+            libc::ENOKEY,
+            "move regfs/signing-key.json out of the store: another one is made then",
+        ),
         Error::LayerImmutable(_) => refused(
             libc::EPERM,
             "content never changes under its digest: copy new content to uploads/, then mv it to \
@@ -143,9 +147,13 @@ const NOT_EMPTY_REMEDY: &str =
 const ATTRIBUTES_REMEDY: &str = "set fewer or shorter attributes: ext4 keeps about 4,000 bytes of \
                                  them for a file; or free space";
 
-/// What to do about a schema 1 manifest.
-const SIGNATURE_REMEDY: &str = "convert the image to a format without signatures: skopeo copy \
-                                --format v2s2, or --format oci";
+/// What to do about a manifest with a signature that does not hold.
+const FORGED_REMEDY: &str = "copy it again, byte for byte as it was signed; one that was edited has \
+                             to be signed anew, or converted: skopeo copy --format oci";
+
+/// What to do about a schema 1 manifest that nobody signed.
+const UNSIGNED_REMEDY: &str = "convert the image to a format without signatures: skopeo copy \
+                               --format v2s2, or --format oci";
 
 /// What to do about a name that nothing of its kind can have.
 fn name_remedy(kind: &str) -> &'static str {

@@ -29,8 +29,17 @@ pub struct OpenMode {
 }
 
 impl RegistryFs {
-    /// Opens the file `ino`.
+    /// Opens the file `ino`. Errors: `Stale` when it is gone: the kernel may believe in a name for a
+    /// while after somebody else has removed it, and then looks it up again. Who creates files would
+    /// be told otherwise that there is none.
     pub(super) fn open(&self, ino: Ino, mode: OpenMode) -> Result<Opened> {
+        self.open_known(ino, mode).map_err(|fault| match fault {
+            Fault::Registry(error) if error.is_unknown() => Fault::Stale,
+            fault => fault,
+        })
+    }
+
+    fn open_known(&self, ino: Ino, mode: OpenMode) -> Result<Opened> {
         let node = self.current(ino)?;
         let (handle, reading) = match &*node {
             Node::Layer(name, digest) if !mode.write => {

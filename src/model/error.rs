@@ -106,11 +106,14 @@ pub enum Error {
     #[error("a manifest of this format does not carry its tag")]
     ManifestUntagged,
     /// The signatures of a signed manifest do not make it trusted.
-    #[error("the signatures of this schema 1 manifest cannot be verified: {0}")]
+    #[error("a signature of this schema 1 manifest does not hold: {0}")]
     SignatureRejected(String),
     /// A schema 1 manifest without signatures.
     #[error("this schema 1 manifest has no signatures")]
     SignatureMissing,
+    /// What should be the key that signs is none.
+    #[error("the key that signs schema 1 manifests cannot be used: {0}")]
+    SigningKeyInvalid(String),
 
     /// A published layer was to be changed.
     #[error("{0} is published and cannot change")]

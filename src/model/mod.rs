@@ -18,5 +18,5 @@ pub use digester::{Digester, Hasher, STATE_LENGTH};
 pub use error::{Error, Result};
 pub use manifest::{Descriptor, Format, MANIFEST_BYTES_MAX, Manifest};
 pub use name::{Component, Reference, RepositoryName, Tag, UploadId};
-pub use signed::{KeyId, SignatureFault, SignedManifest};
+pub use signed::{KeyId, SignatureFault, SignedManifest, SigningKey};
 pub use upload_name::{Area, UploadName};

@@ -6,7 +6,8 @@
 use crate::model::signed::key::{KeyId, PublicKey, Result};
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, ser::PrettyFormatter};
+use serde_json::{Map, Value, json, ser::PrettyFormatter};
+use std::time::SystemTime;
 
 /// One signature, with the key that made it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -43,7 +44,25 @@ struct Protected {
     format_tail: String,
 }
 
+impl Split {
+    /// The protected header that says this, and when it was said, in base64url.
+    pub(super) fn protected(&self, at: SystemTime) -> String {
+        let header = json!({
+            "formatLength": self.length,
+            "formatTail": BASE64URL_NOPAD.encode(&self.tail),
+            "time": humantime::format_rfc3339_seconds(at).to_string(),
+        });
+        BASE64URL_NOPAD.encode(header.to_string().as_bytes())
+    }
+}
+
 impl Block {
+    /// A signature made with ES256 by the key `jwk`.
+    pub(super) fn new(jwk: Map<String, Value>, signature: String, protected: String) -> Self {
+        let header = Header { jwk: Some(jwk), alg: "ES256".to_owned(), x5c: Vec::new() };
+        Self { header, signature, protected }
+    }
+
     /// How to get the payload from the document that this is in.
     pub(super) fn format(&self) -> Result<Split> {
         let header = decode(&self.protected, "its protected header")?;
@@ -125,10 +144,9 @@ fn escaped(json: Vec<u8>) -> Vec<u8> {
         ('\u{2029}', "\\u2029"),
     ];
     match String::from_utf8(json) {
-        Ok(text) => ESCAPES
-            .into_iter()
-            .fold(text, |text, (from, to)| text.replace(from, to))
-            .into_bytes(),
+        Ok(text) => {
+            ESCAPES.into_iter().fold(text, |text, (from, to)| text.replace(from, to)).into_bytes()
+        }
         Err(error) => error.into_bytes(),
     }
 }

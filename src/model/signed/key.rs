@@ -105,10 +105,7 @@ pub(super) enum PublicKey {
     /// A point on a curve: 4, x, y.
     Ec(Curve, Vec<u8>),
     /// Modulus and exponent, big-endian without leading zeros.
-    Rsa {
-        modulus: Vec<u8>,
-        exponent: Vec<u8>,
-    },
+    Rsa { modulus: Vec<u8>, exponent: Vec<u8> },
 }
 
 impl PublicKey {
@@ -185,10 +182,7 @@ impl PublicKey {
             RSA_ENCRYPTION => {
                 let key = RsaPublicKey::<UintRef<'_>>::from_der(key)
                     .map_err(|error| format!("the key of its certificate: {error}"))?;
-                Self::rsa(
-                    key.modulus.as_bytes().to_vec(),
-                    key.public_exponent.as_bytes().to_vec(),
-                )
+                Self::rsa(key.modulus.as_bytes().to_vec(), key.public_exponent.as_bytes().to_vec())
             }
             _ => Err("the key of its certificate is neither EC nor RSA".to_owned()),
         }

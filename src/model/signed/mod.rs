@@ -11,12 +11,14 @@
 
 mod block;
 mod key;
+mod signing;
 mod unique;
 
 #[cfg(test)]
 mod tests;
 
 pub use key::KeyId;
+pub use signing::SigningKey;
 
 use crate::model::{Digest, Error, Result};
 use block::Block;
@@ -139,6 +141,13 @@ impl SignedManifest {
         (1..).zip(&self.blocks).map(verify).collect()
     }
 
+    /// The same payload with those signatures that hold, or `None` when none does.
+    pub fn verified(mut self) -> Option<Self> {
+        let payload = BASE64URL_NOPAD.encode(&self.payload);
+        self.blocks.retain(|block| block.verify(&payload).is_ok());
+        (!self.blocks.is_empty()).then_some(self)
+    }
+
     /// Takes the signatures of `other`, which is over the same payload, that are not here yet.
     pub fn merge(&mut self, other: &Self) {
         for block in &other.blocks {
@@ -204,9 +213,8 @@ fn signatures_in(rest: &[u8]) -> Result<Vec<Block>> {
 fn head_length(payload: &[u8]) -> Result<usize> {
     let open = payload.trim_ascii_end().strip_suffix(b"}");
     let head = open.map(<[u8]>::trim_ascii_end).filter(|head| !head.is_empty());
-    head.map(<[u8]>::len).ok_or_else(|| {
-        Error::ManifestInvalid("what is signed is no JSON object".to_owned())
-    })
+    head.map(<[u8]>::len)
+        .ok_or_else(|| Error::ManifestInvalid("what is signed is no JSON object".to_owned()))
 }
 
 /// What the payload's first member is indented with; empty when it is on the line of the brace.

@@ -147,6 +147,24 @@ fn signatures_of_several_keys_on_one_payload_are_merged() {
 }
 
 #[test]
+fn what_is_signed_here_is_verified_and_is_the_same_each_time() {
+    let key = SigningKey::random().unwrap();
+    let again = SigningKey::from_jwk(&key.to_jwk()).unwrap();
+    assert_eq!(again.id(), key.id());
+    for name in ["valid-es256", "valid-compact", "valid-trailing-newlines"] {
+        let document = fixture(&format!("schema1/{name}.json"));
+        let payload = SignedManifest::parse(&document).unwrap().payload().to_vec();
+        let at = std::time::SystemTime::UNIX_EPOCH;
+        let signed = SignedManifest::sign(&payload, &key, at).unwrap().document();
+        let (manifest, keys) = judge(&signed).unwrap();
+        assert_eq!((manifest.payload(), keys), (&*payload, vec![key.id().to_string()]));
+        let (is, was) = (SignedManifest::sign(&payload, &again, at).unwrap().document(), signed);
+        assert_eq!(String::from_utf8_lossy(&is), String::from_utf8_lossy(&was));
+    }
+    assert!(SigningKey::from_jwk(b"{}").is_err());
+}
+
+#[test]
 fn no_flipped_bit_of_a_payload_is_accepted() {
     for name in ["valid-es256", "valid-es384", "valid-rs256", "valid-compact", "valid-x5c-es256"] {
         let document = fixture(&format!("schema1/{name}.json"));

@@ -33,6 +33,15 @@ impl MemoryRepository {
     }
 }
 
+/// `manifest`, with the signatures on `kept`, of the same digest, beside its own; as written anew.
+fn with_signatures_of(manifest: &Manifest, kept: &Manifest) -> Result<Manifest> {
+    let Some(mut signed) = manifest.signed().cloned() else { return Ok(manifest.clone()) };
+    if let Some(kept) = kept.signed() {
+        signed.merge(kept);
+    }
+    Manifest::parse(&signed.document())
+}
+
 impl ManifestService for MemoryRepository {
     fn tags(&self) -> Result<Box<dyn Cursor<Tag>>> {
         Ok(self.listing(|folder| &folder.tags))
@@ -61,7 +70,7 @@ impl ManifestService for MemoryRepository {
         let folder = state.fill(&self.name);
         let make = || Revision { marks: Marks::of_file(), manifest: manifest.clone() };
         let revision = folder.revisions.get_or_insert_with(&digest, make);
-        revision.manifest = manifest.clone();
+        revision.manifest = with_signatures_of(manifest, &revision.manifest)?;
         match tag {
             Some(tag) => folder.point(&tag, digest, attributes),
             None => revision.marks.change(attributes),
