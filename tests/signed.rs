@@ -112,10 +112,15 @@ fn a_signed_manifest_under_a_wrong_name_is_refused_and_the_right_one_named() {
         [exit 1]
         $ cp $FIXTURES/valid-es256.json vec/s1/manifests/es256
         $ mv vec/s1/manifests/es256 vec/s1/manifests/renamed
+        mv: …Invalid argument
+        [exit 1]
+        $ ln vec/s1/manifests/es256 vec/s1/manifests/renamed
+        ln: …Invalid argument
+        [exit 1]
         $ ls vec/s1/manifests other/manifests
         other/manifests:
         vec/s1/manifests:
-        renamed
+        es256
         ",
     );
     mount.assert_error(&["EINVAL", "vec/s1/manifests/valid-es256.json", "vec/s1:es256"]);

@@ -32,6 +32,11 @@ pub fn check_put(
     Ok(tag)
 }
 
+/// Checks that `manifest`, which is in `repository`, may be named `tag`. Errors: `ManifestMisplaced`.
+pub fn check_tag(repository: &dyn Repository, manifest: &Manifest, tag: &Tag) -> Result<()> {
+    check_place(repository, manifest, &PutAs::Tag(tag.clone())).map(drop)
+}
+
 /// The tag that the put moves. A manifest that names its place (schema 1) must be put there.
 fn check_place(
     repository: &dyn Repository, manifest: &Manifest, put_as: &PutAs,

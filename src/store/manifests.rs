@@ -5,7 +5,7 @@
 //! revision.
 
 use crate::model::{AttributesChange, Digest, Error, Manifest, Reference, Result, Tag};
-use crate::registry::{Cursor, ManifestService, ManifestStat, PutAs, Retag, check_put};
+use crate::registry::{Cursor, ManifestService, ManifestStat, PutAs, Retag, check_put, check_tag};
 use crate::store::{
     Store,
     attributes::{Carried, attributes},
@@ -219,6 +219,15 @@ impl LocalRepository {
         moved
     }
 
+    /// Whether the manifest may be named `tag`. A damaged one may have any name.
+    fn check_name(&self, reference: &Reference, tag: &Tag) -> Result<()> {
+        match self.get(reference) {
+            Ok(manifest) => check_tag(self, &manifest, tag),
+            Err(Error::Damaged { .. } | Error::ManifestInvalid(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Makes the tags `one` and `other` change names.
     fn exchange_tags(&self, folder: &Folder, one: &Tag, other: &Tag) -> Result<()> {
         let digests = [one, other]
@@ -302,6 +311,7 @@ impl ManifestService for LocalRepository {
         let reference = Reference::Digest(*digest);
         let tag = |folder: Folder| {
             self.resolve(&folder, &reference)?;
+            self.check_name(&reference, tag)?;
             let carried = self.store.carried(&folder, &layout::tag_link(tag), change)?;
             self.store.move_tag(&folder, tag, digest, &carried)
         };
@@ -319,7 +329,9 @@ impl ManifestService for LocalRepository {
                 Retag::KeepExisting => Err(Error::Exists(format!("tag {to}"))),
             };
         }
+        self.check_name(&reference, to)?;
         if retag == Retag::Exchange {
+            self.check_name(&to.clone().into(), from)?;
             return self.exchange_tags(&folder, from, to);
         }
         // A new name takes the tag's whole folder along, at once.

@@ -3,7 +3,7 @@
 use super::MemoryRepository;
 use super::folder::{Folder, Marks, Revision, Tagged};
 use crate::model::{AttributesChange, Digest, Error, Manifest, Reference, Result, Tag};
-use crate::registry::{Cursor, ManifestService, ManifestStat, PutAs, Retag, check_put};
+use crate::registry::{Cursor, ManifestService, ManifestStat, PutAs, Retag, check_put, check_tag};
 
 impl MemoryRepository {
     fn tag_unknown(&self, tag: &Tag) -> Error {
@@ -79,6 +79,7 @@ impl ManifestService for MemoryRepository {
     }
 
     fn tag(&self, digest: &Digest, tag: &Tag, attributes: &AttributesChange) -> Result<()> {
+        check_tag(self, &self.get(&(*digest).into())?, tag)?;
         let mut state = self.shared.state.lock();
         let folder = state.folders.get_mut(&self.name);
         let folder = folder
@@ -89,6 +90,10 @@ impl ManifestService for MemoryRepository {
     }
 
     fn retag(&self, from: &Tag, to: &Tag, retag: Retag) -> Result<()> {
+        check_tag(self, &self.get(&from.clone().into())?, to)?;
+        if retag == Retag::Exchange {
+            check_tag(self, &self.get(&to.clone().into())?, from)?;
+        }
         let mut state = self.shared.state.lock();
         let tags = match state.folders.get_mut(&self.name) {
             Some(folder) if folder.tags.contains(from) => &mut folder.tags,
