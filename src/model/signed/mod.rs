@@ -24,6 +24,7 @@ use crate::model::{Digest, Error, Result};
 use block::Block;
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, de::IgnoredAny};
+use std::collections::BTreeMap;
 
 /// How many signatures a manifest may have: nobody needs more, and each takes time to verify.
 const SIGNATURES_MAX: usize = 64;
@@ -103,8 +104,10 @@ impl SignedManifest {
             }
         }
         unique::check(&payload)?;
-        if from_json::<Members>(&payload)?.signatures.is_some() {
-            let reason = "there are signatures within what is signed".to_owned();
+        // The document has these members itself.
+        let members: BTreeMap<String, IgnoredAny> = from_json(&payload)?;
+        if let Some(name) = ["payload", "signatures"].iter().find(|it| members.contains_key(**it)) {
+            let reason = format!("it has a member {name:?} within what is signed");
             return Err(Error::ManifestInvalid(reason));
         }
         Ok(Self { payload, blocks })

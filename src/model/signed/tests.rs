@@ -5,7 +5,7 @@
 use super::*;
 use proptest::prelude::*;
 use serde_json::Value;
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, time::SystemTime};
 
 fn fixture(name: &str) -> Vec<u8> {
     let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
@@ -154,7 +154,7 @@ fn what_is_signed_here_is_verified_and_is_the_same_each_time() {
     for name in ["valid-es256", "valid-compact", "valid-trailing-newlines"] {
         let document = fixture(&format!("schema1/{name}.json"));
         let payload = SignedManifest::parse(&document).unwrap().payload().to_vec();
-        let at = std::time::SystemTime::UNIX_EPOCH;
+        let at = SystemTime::UNIX_EPOCH;
         let signed = SignedManifest::sign(&payload, &key, at).unwrap().document();
         let (manifest, keys) = judge(&signed).unwrap();
         assert_eq!((manifest.payload(), keys), (&*payload, vec![key.id().to_string()]));
@@ -186,6 +186,16 @@ fn a_list_in_place_of_an_object_is_no_document() {
 }
 
 #[test]
+fn what_is_signed_has_no_members_that_the_document_has() {
+    let key = SigningKey::random().unwrap();
+    for member in ["signatures", "payload"] {
+        let payload = format!(r#"{{"schemaVersion":1,"{member}":null}}"#);
+        let signed = SignedManifest::sign(payload.as_bytes(), &key, SystemTime::UNIX_EPOCH);
+        assert!(matches!(signed, Err(Error::ManifestInvalid(_))), "{member}");
+    }
+}
+
+#[test]
 fn an_unsigned_member_beside_a_payload_in_base64_is_refused() {
     let document = fixture("schema1/jws-form-0.json");
     let mut jws: Value = serde_json::from_slice(&document).unwrap();
@@ -211,5 +221,85 @@ proptest! {
                     .digest()
             );
         }
+    }
+}
+
+/// A member of a signature's header, or of its protected header, that may be anything.
+fn any_member() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(Value::Null),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,12}".prop_map(Value::from),
+        prop::collection::vec(any::<u8>(), 0..70)
+            .prop_map(|bytes| Value::from(BASE64URL_NOPAD.encode(&bytes))),
+        Just(serde_json::json!(["", {"a": []}])),
+    ]
+}
+
+/// Where a signature can be changed, as JSON pointers; those of the protected header begin with `P`.
+const PLACES: [&str; 12] = [
+    "/header",
+    "/header/alg",
+    "/header/jwk",
+    "/header/jwk/kty",
+    "/header/jwk/crv",
+    "/header/jwk/x",
+    "/header/jwk/kid",
+    "/header/x5c",
+    "/signature",
+    "/protected",
+    "P/formatLength",
+    "P/formatTail",
+];
+
+proptest! {
+    #[test]
+    fn no_member_of_a_signature_crashes_the_reader(
+        place in prop::sample::select(&PLACES[..]), value in any_member(), x5c: bool,
+    ) {
+        let name = if x5c { "valid-x5c-es256" } else { "valid-es256" };
+        let good = SignedManifest::parse(&fixture(&format!("schema1/{name}.json"))).unwrap();
+        let mut block: Value = serde_json::from_slice(&good.signatures()[0]).unwrap();
+        let set = |json: &mut Value, pointer: &str| {
+            let (parent, member) = pointer.rsplit_once('/').unwrap();
+            if let Some(Value::Object(members)) = json.pointer_mut(parent) {
+                members.insert(member.to_owned(), value.clone());
+            }
+        };
+        if let Some(pointer) = place.strip_prefix('P') {
+            let text = BASE64URL_NOPAD.decode(text(&block, "protected").as_bytes()).unwrap();
+            let mut protected: Value = serde_json::from_slice(&text).unwrap();
+            set(&mut protected, pointer);
+            block["protected"] = BASE64URL_NOPAD.encode(protected.to_string().as_bytes()).into();
+        } else {
+            set(&mut block, place);
+        }
+        let block = block.to_string();
+        // A name or a certificate that is left out is no change of what was signed.
+        if let Ok(changed) = SignedManifest::assemble(good.payload(), [block.as_bytes()])
+            && let Ok(keys) = changed.verify()
+        {
+            prop_assert_eq!(keys, good.verify().unwrap());
+        }
+    }
+
+    #[test]
+    fn what_is_signed_is_read_back_whatever_it_says(
+        names in prop::collection::btree_set("[a-z\"\\\\é<>&]{1,8}", 1..6),
+        value in any_member(), pretty: bool, end in "[ \n]{0,3}",
+    ) {
+        let members = names.into_iter().map(|name| (name, value.clone()));
+        let members: serde_json::Map<String, Value> = members.collect();
+        let text = if pretty {
+            serde_json::to_string_pretty(&members).unwrap()
+        } else {
+            serde_json::to_string(&members).unwrap()
+        };
+        let payload = text + &end;
+        let key = SigningKey::random().unwrap();
+        let signed = SignedManifest::sign(payload.as_bytes(), &key, SystemTime::UNIX_EPOCH).unwrap();
+        let (read, keys) = judge(&signed.document()).unwrap();
+        prop_assert_eq!((read.payload(), keys), (payload.as_bytes(), vec![key.id().to_string()]));
     }
 }
