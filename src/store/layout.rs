@@ -21,7 +21,7 @@
 //! └── regfs/                                     ours; no registry looks here
 //!     ├── version                                of the disk format
 //!     ├── lock                                   shared by everyone who has the store open
-//!     ├── signing-key.json                      signs what schema 1 manifests lack signatures
+//!     ├── signing-key.json                       signs schema 1 manifests that have no signatures
 //!     ├── states/UUID                            an upload's running hash, good while mounted
 //!     ├── tmp/                                   what is being made, until it is renamed into place
 //!     └── trash/                                 what was renamed out of place, until it is deleted

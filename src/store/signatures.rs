@@ -4,8 +4,10 @@
 //! the payload alone and sign it anew each time it is asked for; so does this for a payload without
 //! signatures, with a key of the store's own. What is read is a document that verifies, either way.
 
-use crate::model::{Algorithm, Digest, Error, Manifest, Result, SignedManifest, SigningKey};
-use crate::registry::Cursor as _;
+use crate::model::{
+    Algorithm, Digest, Error, MANIFEST_BYTES_MAX, Manifest, Result, SignedManifest, SigningKey,
+};
+use crate::registry::{Cursor as _, Layer as _};
 use crate::store::{
     Store,
     attributes::Carried,
@@ -21,6 +23,8 @@ use std::{io::Write as _, sync::Arc, time::SystemTime};
 
 /// How many signatures of a manifest are read, good and bad.
 const SIGNATURES_MAX: usize = 256;
+/// How much of a manifest is read to see whether it begins with its version.
+const HEAD_BYTES: usize = 128;
 /// More than any key has.
 const KEY_BYTES_MAX: u64 = 4096;
 /// The key is the store's owner's.
@@ -88,6 +92,23 @@ impl Store {
         Ok(())
     }
 
+    /// Whether the manifest `digest` may be of schema 1. Nearly all others say at their beginning that they
+    /// are not: a stat of many tags has no time to read, hash and parse them all.
+    fn may_be_schema_1(&self, digest: &Digest) -> Result<bool> {
+        let Some(blob) = self.open_blob(digest)? else { return Ok(false) };
+        if blob.length() > MANIFEST_BYTES_MAX {
+            return Ok(false);
+        }
+        let mut head = [0; HEAD_BYTES];
+        let count = blob.read_at(&mut head, 0)?;
+        if begins_with_two(&head[..count]) {
+            return Ok(false);
+        }
+        let mut bytes = vec![0; usize::try_from(blob.length()).unwrap_or(HEAD_BYTES)];
+        let count = blob.read_at(&mut bytes, 0)?;
+        Ok(says_one(&bytes[..count]))
+    }
+
     fn sign(&self, payload: &[u8], digest: &Digest) -> Result<SignedManifest> {
         let stored = self.stat_blob(digest)?.as_ref().map(blobs::created_at);
         let at = stored.unwrap_or(SystemTime::UNIX_EPOCH);
@@ -113,18 +134,23 @@ impl LocalRepository {
                 None
             }
         };
-        let signed = signed.map_or_else(|| self.store.sign(&bytes, digest), Ok)?;
-        Ok(Some(signed.document()))
+        match signed.map_or_else(|| self.store.sign(&bytes, digest), Ok) {
+            Ok(signed) => Ok(Some(signed.document())),
+            // Nothing that can be signed: whoever reads it is told.
+            Err(Error::ManifestInvalid(_)) => Ok(Some(bytes)),
+            Err(error) => Err(error),
+        }
     }
 
     /// The length of [`LocalRepository::document`], when it is another than its blob's.
     pub(super) fn document_length(&self, folder: &Folder, digest: &Digest) -> Result<Option<u64>> {
-        match self.store.read_manifest(digest) {
-            Ok(Some(bytes)) if is_payload(&bytes) => {
-                Ok(self.document(folder, digest)?.map(|document| document.len() as u64))
-            }
+        if !self.store.may_be_schema_1(digest)? {
+            return Ok(None);
+        }
+        match self.document(folder, digest) {
+            Ok(document) => Ok(document.map(|document| document.len() as u64)),
             // Whoever reads it is told what is wrong.
-            Ok(_) | Err(Error::Damaged { .. } | Error::ManifestTooLarge { .. }) => Ok(None),
+            Err(Error::Damaged { .. } | Error::ManifestTooLarge { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -151,13 +177,51 @@ impl LocalRepository {
     }
 }
 
+const VERSION: &[u8] = br#""schemaVersion""#;
+
+/// Whether the first member of a text is `"schemaVersion": 2`. There cannot be another one then.
+fn begins_with_two(bytes: &[u8]) -> bool {
+    let first = bytes.trim_ascii_start().strip_prefix(b"{").map(<[u8]>::trim_ascii_start);
+    let value = first.and_then(|first| first.strip_prefix(VERSION)).and_then(value);
+    value.is_some_and(|value| matches!(value, [b'2', b',' | b'}' | b' ' | b'\n', ..]))
+}
+
+/// Whether there is a member `"schemaVersion": 1` somewhere.
+fn says_one(bytes: &[u8]) -> bool {
+    bytes.windows(VERSION.len()).enumerate().any(|(index, window)| {
+        let rest = || value(&bytes[index + VERSION.len()..]);
+        window == VERSION && rest().is_some_and(|value| value.starts_with(b"1"))
+    })
+}
+
+/// What follows the colon at the beginning of `rest`.
+fn value(rest: &[u8]) -> Option<&[u8]> {
+    rest.trim_ascii_start().strip_prefix(b":").map(<[u8]>::trim_ascii_start)
+}
+
 /// Whether a blob is the payload of a schema 1 manifest. Most are not, and are not parsed for this.
 fn is_payload(bytes: &[u8]) -> bool {
-    const MEMBER: &[u8] = br#""schemaVersion""#;
-    let says_one = bytes.windows(MEMBER.len()).enumerate().any(|(index, window)| {
-        let after = || bytes[index + MEMBER.len()..].trim_ascii_start().strip_prefix(b":");
-        window == MEMBER && after().is_some_and(|it| it.trim_ascii_start().starts_with(b"1"))
-    });
-    says_one
+    says_one(bytes)
         && Manifest::parse(bytes).is_ok_and(|it| it.inside().is_some() && it.signed().is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_found_without_reading_the_manifest() {
+        for (text, two, one) in [
+            (r#"{"schemaVersion":2,"config":{}}"#, true, false),
+            ("{\n   \"schemaVersion\" : 2\n}", true, false),
+            (r#"{"mediaType":"","schemaVersion":2}"#, false, false),
+            (r#"{"schemaVersion":21}"#, false, false),
+            (r#"{"name":"a","schemaVersion": 1}"#, false, true),
+            (r#"{"schemaVersion":1}"#, false, true),
+            ("", false, false),
+        ] {
+            let bytes = text.as_bytes();
+            assert_eq!((begins_with_two(bytes), says_one(bytes)), (two, one), "{text}");
+        }
+    }
 }
