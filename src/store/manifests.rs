@@ -223,7 +223,9 @@ impl LocalRepository {
     fn check_name(&self, reference: &Reference, tag: &Tag) -> Result<()> {
         match self.get(reference) {
             Ok(manifest) => check_tag(self, &manifest, tag),
-            Err(Error::Damaged { .. } | Error::ManifestInvalid(_)) => Ok(()),
+            Err(
+                Error::Damaged { .. } | Error::ManifestInvalid(_) | Error::ManifestTooLarge { .. },
+            ) => Ok(()),
             Err(error) => Err(error),
         }
     }
