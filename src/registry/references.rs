@@ -57,7 +57,9 @@ fn check_place(
         || tag.as_ref().is_some_and(|tag| tag.as_str() != inside);
     if misplaced {
         let wanted = tag.as_ref().map_or(inside, Tag::as_str);
+        let signed_by = manifest.signed().and_then(|signed| signed.verify().ok());
         return Err(Error::ManifestMisplaced {
+            signed_by: signed_by.unwrap_or_default(),
             inside: format!("{name}:{inside}"),
             path: format!("{}:{wanted}", repository.name()),
         });

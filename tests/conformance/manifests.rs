@@ -87,7 +87,7 @@ fn assert_schema_1_misplaced(registry: &dyn Registry) {
         for manifest in [unsigned(name, tag), forged(name, tag), good] {
             assert_refused!(
                 put_as(alpine.manifests(), &manifest, "3.19"),
-                Error::ManifestMisplaced { inside, path }
+                Error::ManifestMisplaced { inside, path, .. }
                     if inside == format!("{name}:{tag}") && path == "library/alpine:3.19"
             );
         }
