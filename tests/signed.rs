@@ -66,6 +66,29 @@ fn a_signed_manifest_is_put_and_read_with_the_name_of_its_key() {
     session_with(&mount, variables, "$ cmp $FIXTURES/valid-es256.json vec/s1/manifests/es256");
 }
 
+/// A blank line at the end is not signed, and the form with the payload in base64url is another way to
+/// say the same.
+#[test]
+fn a_signed_manifest_comes_back_as_docker_writes_it() {
+    needs!("fuse", "jq", "getfattr");
+    session_with(
+        filled(),
+        &[("FIXTURES", &*fixtures()), ("KEY", KEY)],
+        "
+        $ cd vec/s1
+        $ cp $FIXTURES/trailing-newline-after-document.json manifests/bad
+        $ cat manifests/bad > ../../../read; echo >> ../../../read; cmp ../../../read $FIXTURES/trailing-newline-after-document.json
+        $ cp $FIXTURES/jws-form-0.json manifests/jws0
+        $ jq -r '.tag, .signatures[0].header.jwk.kid' manifests/jws0
+        jws0
+        $KEY
+        $ getfattr --only-values -n user.regfs.signed_by manifests/jws0; echo
+        $KEY
+        $ cp manifests/jws0 ../../../read; cp ../../../read manifests/jws0; cmp ../../../read manifests/jws0
+        ",
+    );
+}
+
 #[test]
 fn a_signature_that_does_not_hold_is_refused_with_its_key() {
     needs!("fuse");
@@ -112,7 +135,7 @@ fn a_signed_manifest_under_a_wrong_name_is_refused_and_the_right_one_named() {
         [exit 1]
         $ cp $FIXTURES/valid-es256.json vec/s1/manifests/es256
         $ mv vec/s1/manifests/es256 vec/s1/manifests/renamed
-        mv: …Invalid argument
+        mv: cannot move 'vec/s1/manifests/es256' to a subdirectory of itself, 'vec/s1/manifests/renamed'
         [exit 1]
         $ ln vec/s1/manifests/es256 vec/s1/manifests/renamed
         ln: …Invalid argument
@@ -124,7 +147,8 @@ fn a_signed_manifest_under_a_wrong_name_is_refused_and_the_right_one_named() {
         ",
     );
     mount.assert_error(&["EINVAL", "vec/s1/manifests/valid-es256.json", "vec/s1:es256"]);
-    mount.assert_error(&["EINVAL", "other/manifests/es256", "vec/s1:es256"]);
+    mount.assert_error(&["EINVAL", "other/manifests/es256", "vec/s1:es256", KEY]);
+    mount.assert_error(&["EINVAL", "rename vec/s1/manifests/es256", "vec/s1:es256", KEY]);
 }
 
 #[test]
@@ -231,18 +255,97 @@ fn a_signed_manifest_pushed_to_the_stock_registry_is_read_and_verified_in_the_mo
         $ stat -c %s manifests/1.35 > ../../../size; cat manifests/1.35 | wc -c | cmp - ../../../size
         $ getfattr --only-values -n user.regfs.signed_by manifests/1.35 | tee ../../../key; echo
         …:…:…
-        $ jq -r '.signatures[0].header.jwk.kid' manifests/1.35 | tr -d '\n' | cmp - ../../../key
-        $ test $(curl -sI -H 'Accept: application/vnd.docker.distribution.manifest.v1+prettyjws' http://$REGISTRY/v2/old/busybox/manifests/1.35 | tr -d '\r' | sed -n 's/^Docker-Content-Digest: //p') = $(getfattr --only-values -n user.regfs.digest manifests/1.35)
+        $ jq -r '.signatures[0].header.jwk.kid' manifests/1.35 | tr -d '\\n' | cmp - ../../../key
+        $ test $(curl -sI -H 'Accept: application/vnd.docker.distribution.manifest.v1+prettyjws' http://$REGISTRY/v2/old/busybox/manifests/1.35 | tr -d '\\r' | sed -n 's/^Docker-Content-Digest: //p') = $(getfattr --only-values -n user.regfs.digest manifests/1.35)
         $ cp manifests/1.35 ../../../manifest
         $ mkdir -p $OTHER/old/busybox
         $ cp layers/* $OTHER/old/busybox/layers/
         $ cp ../../../manifest $OTHER/old/busybox/manifests/1.35
         $ cmp ../../../manifest $OTHER/old/busybox/manifests/1.35
-        $ getfattr --only-values -n user.regfs.signed_by $OTHER/old/busybox/manifests/1.35 | cmp - ../../../key
+        $ getfattr --absolute-names --only-values -n user.regfs.signed_by $OTHER/old/busybox/manifests/1.35 | cmp - ../../../key
         ",
     );
     mount.remount();
     session_with(&mount, &variables, "$ cmp ../manifest old/busybox/manifests/1.35");
+}
+
+#[test]
+fn a_manifest_whose_signatures_are_gone_is_signed_with_the_key_of_the_store() {
+    needs!("fuse", "getfattr", "jq");
+    let mut mount = filled();
+    let (fixtures, store) = (fixtures(), mount.store().display().to_string());
+    let variables = &[("FIXTURES", &*fixtures), ("STORE", &*store), ("KEY", KEY)];
+    let remount = |mount: &mut Mount, command: &str| {
+        mount.unmount();
+        run_in(Path::new(&store), command);
+        mount.mount(&[]);
+    };
+    session_with(&mount, variables, "$ cp $FIXTURES/valid-es256.json vec/s1/manifests/es256");
+    remount(
+        &mut mount,
+        "rm -r docker/registry/v2/repositories/vec/s1/_manifests/revisions/sha256/*/signatures",
+    );
+    session_with(
+        &mount,
+        variables,
+        "
+        $ cat vec/s1/manifests/es256 > ../signed
+        $ getfattr --only-values -n user.regfs.signed_by vec/s1/manifests/es256 > ../key
+        $ jq -j .kid $STORE/regfs/signing-key.json | cmp - ../key
+        $ stat -c %a $STORE/regfs/signing-key.json
+        600
+        ",
+    );
+    // It is the same each time, until there is another key.
+    remount(&mut mount, "");
+    session_with(&mount, variables, "$ cmp vec/s1/manifests/es256 ../signed");
+    remount(&mut mount, "echo damaged > regfs/signing-key.json");
+    session_with(
+        &mount,
+        variables,
+        "
+        $ cat vec/s1/manifests/es256
+        cat: vec/s1/manifests/es256: Required key not available
+        [exit 1]
+        ",
+    );
+    mount.assert_error(&["ENOKEY", "vec/s1/manifests/es256", "regfs/signing-key.json"]);
+    remount(&mut mount, "mv regfs/signing-key.json old-key");
+    session_with(
+        &mount,
+        variables,
+        "
+        $ cat vec/s1/manifests/es256 > ../again
+        $ cmp -s ../again ../signed
+        [exit 1]
+        $ test $(jq -S 'del(.signatures)' ../again | sha256sum | cut -c1-64) = $(jq -S 'del(.signatures)' $FIXTURES/valid-es256.json | sha256sum | cut -c1-64)
+        ",
+    );
+}
+
+/// `compatibility: schema1: signingkeyfile:` of the registry names the key of the store.
+#[test]
+fn the_stock_registry_signs_with_the_key_of_the_store() {
+    needs!("fuse", "docker-registry", "curl", "jq", "getfattr");
+    let mount = filled();
+    let fixtures = fixtures();
+    session_with(
+        &mount,
+        &[("FIXTURES", &*fixtures)],
+        "
+        $ cp $FIXTURES/valid-es256.json vec/s1/manifests/es256
+        $ rm -r ../store/docker/registry/v2/repositories/vec/s1/_manifests/revisions/sha256/*/signatures
+        $ getfattr --only-values -n user.regfs.signed_by vec/s1/manifests/es256 > ../key
+        ",
+    );
+    let registry = Registry::serve(mount.store());
+    session_with(
+        &mount,
+        &[("REGISTRY", &registry.address())],
+        "
+        $ curl -s http://$REGISTRY/v2/vec/s1/manifests/es256 | jq -j '.signatures[].header.jwk.kid' | cmp - ../key
+        ",
+    );
 }
 
 #[test]

@@ -93,6 +93,12 @@ fn free_port() -> u16 {
 }
 
 fn config_text(store: &Path, port: u16) -> String {
+    // The key of the store, once it has one: then both sign alike.
+    let key = store.join("regfs/signing-key.json");
+    let key = match key.exists() {
+        true => format!(", signingkeyfile: {}", key.display()),
+        false => String::new(),
+    };
     format!(
         "version: 0.1
 log: {{level: warn}}
@@ -100,7 +106,7 @@ storage:
   filesystem: {{rootdirectory: {}}}
   delete: {{enabled: true}}
   maintenance: {{uploadpurging: {{enabled: false}}}}
-compatibility: {{schema1: {{enabled: true}}}}
+compatibility: {{schema1: {{enabled: true{key}}}}}
 http: {{addr: '127.0.0.1:{port}', secret: of-the-tests}}
 ",
         store.display()
