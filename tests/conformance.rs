@@ -109,6 +109,9 @@ macro_rules! suite {
                 the_tag_inside_is_asked_for_only_where_there_can_be_one
                 a_schema_1_manifest_must_say_where_it_is_put
                 a_schema_1_manifest_must_be_signed
+                a_signed_manifest_is_put_under_the_tag_that_it_carries
+                signatures_by_several_keys_on_one_manifest_come_together
+                a_signed_manifest_gets_no_tag_but_its_own
                 every_missing_reference_is_named
                 content_of_another_repository_is_no_reference
                 foreign_layers_need_not_be_there

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Mount, digest_of, manifest_of, needs, noise, session_with};
-use std::{fs, path::Path};
+use std::fs;
 
 #[test]
 fn a_part_of_a_layer_under_the_name_of_the_whole_is_refused_and_leaves_nothing() {
@@ -247,41 +247,6 @@ fn a_manifest_has_at_most_four_mebibytes() {
         ",
     );
     mount.assert_error(&["EFBIG", "a/manifests/more"]);
-}
-
-#[test]
-fn a_signed_manifest_is_not_taken_because_its_signatures_cannot_be_verified() {
-    needs!("fuse");
-    let mount = Mount::empty();
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/schema1");
-    session_with(
-        &mount,
-        &[("FIXTURES", fixtures.to_str().unwrap())],
-        "
-        $ mkdir -p vec/s1 vec/other
-        $ for r in s1 other; do for blob in d8fabc8c9378e87a3befe970bfa5fd61d6f7c0d50edaf325208f6451e51ba336 f91f4583261079e856ea3c35591b0645486a23d2a4acbcdf650acf704b568fa3; do cp $FIXTURES/$blob vec/$r/layers/sha256:$blob; done; done
-        $ cp $FIXTURES/bad-signature-flipped-es256.json vec/s1/manifests/bad
-        cp: failed to close 'vec/s1/manifests/bad': Key was rejected by service
-        [exit 1]
-        $ cp $FIXTURES/bad-no-signatures-key.json vec/s1/manifests/unsigned
-        cp: failed to close 'vec/s1/manifests/unsigned': Required key not available
-        [exit 1]
-        $ cp $FIXTURES/valid-es256.json vec/s1/manifests/another
-        cp: failed to close 'vec/s1/manifests/another': Invalid argument
-        [exit 1]
-        $ cp $FIXTURES/valid-es256.json vec/other/manifests/es256
-        cp: failed to close 'vec/other/manifests/es256': Invalid argument
-        [exit 1]
-        $ cp $FIXTURES/valid-es256.json vec/s1/manifests/es256
-        cp: failed to close 'vec/s1/manifests/es256': Key was rejected by service
-        [exit 1]
-        $ ls -A vec/s1/manifests vec/other/manifests
-        vec/other/manifests:
-        vec/s1/manifests:
-        ",
-    );
-    mount.assert_error(&["EKEYREJECTED", "vec/s1/manifests/bad"]);
-    mount.assert_error(&["ENOKEY", "vec/s1/manifests/unsigned"]);
 }
 
 #[test]

@@ -125,8 +125,10 @@ impl Remembered {
         let manifest = read()?;
         // A tag may have moved since the caller looked. Then what came is not what the ticket is
         // for, and the next one to ask for it will remember it.
+        // The signatures on it are each repository's own, so a signed one is not remembered.
         if let Some(ticket) = ticket
             && manifest.digest() == digest
+            && manifest.signed().is_none()
         {
             let is_current = || self.content_changes.is_current(digest, ticket);
             self.manifests.insert(*digest, manifest.clone(), weight(&manifest), is_current);

@@ -61,7 +61,7 @@ impl ManifestService for CachedRepository {
     ) -> Result<Digest> {
         let _change = self.remembered.change_manifests(self.name());
         let put = self.inner.manifests().put(manifest, put_as, attributes);
-        // Under the same digest there may be other signatures now (schema 1).
+        // Under the same digest there was something damaged, perhaps.
         self.remembered.forget_content(manifest.digest());
         put
     }

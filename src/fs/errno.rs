@@ -82,10 +82,7 @@ fn explain_error(error: &Error) -> Explanation {
             "copy it here again from a good copy: that replaces what is damaged",
         ),
         Error::LinkDangling { .. } => refused(libc::ENOLINK, "remove the tag, or put it again"),
-        Error::ManifestInvalid(_) => refused(
-            libc::EINVAL,
-            "copy a whole manifest, which is JSON: Docker schema 2 or list, OCI manifest or index",
-        ),
+        Error::ManifestInvalid(_) => refused(libc::EINVAL, NO_MANIFEST_REMEDY),
         Error::ManifestTooLarge { .. } => refused(
             libc::EFBIG,
             "make it shorter: no registry takes more; big content is for layers/",
@@ -100,8 +97,9 @@ fn explain_error(error: &Error) -> Explanation {
             refused(libc::EINVAL, "copy it to the repository and tag that it names")
         }
         Error::ManifestUntagged => refused(libc::EINVAL, "copy it to a tag, or to its digest"),
-        Error::SignatureRejected(_) => refused(libc::EKEYREJECTED, SIGNATURE_REMEDY),
-        Error::SignatureMissing => refused(libc::ENOKEY, SIGNATURE_REMEDY),
+        Error::SignatureRejected(_) => refused(libc::EKEYREJECTED, FORGED_REMEDY),
+        Error::SignatureMissing => refused(libc::ENOKEY, UNSIGNED_REMEDY),
+        Error::SigningKeyInvalid(_) => refused(libc::ENOKEY, SIGNING_KEY_REMEDY),
         Error::LayerImmutable(_) => refused(
             libc::EPERM,
             "content never changes under its digest: copy new content to uploads/, then mv it to \
@@ -143,9 +141,21 @@ const NOT_EMPTY_REMEDY: &str =
 const ATTRIBUTES_REMEDY: &str = "set fewer or shorter attributes: ext4 keeps about 4,000 bytes of \
                                  them for a file; or free space";
 
-/// What to do about a schema 1 manifest.
-const SIGNATURE_REMEDY: &str = "convert the image to a format without signatures: skopeo copy \
-                                --format v2s2, or --format oci";
+/// What to do about content that is no manifest.
+const NO_MANIFEST_REMEDY: &str = "copy a whole manifest, which is JSON: Docker schema 1, schema 2 or \
+                                  list, OCI manifest or index";
+
+/// What to do about a manifest with a signature that does not hold.
+const FORGED_REMEDY: &str = "copy it again, byte for byte as it was signed; one that was edited has \
+                             to be signed anew, or converted: skopeo copy --format oci";
+
+/// What to do about a schema 1 manifest that nobody signed.
+const UNSIGNED_REMEDY: &str = "convert the image to a format without signatures: skopeo copy \
+                               --format v2s2, or --format oci";
+
+/// What to do about a signing key of the store that is none.
+const SIGNING_KEY_REMEDY: &str =
+    "move regfs/signing-key.json out of the store: another one is made then";
 
 /// What to do about a name that nothing of its kind can have.
 fn name_remedy(kind: &str) -> &'static str {
@@ -241,6 +251,7 @@ mod tests {
             ),
             (Error::SignatureRejected(String::new()), "EKEYREJECTED"),
             (Error::SignatureMissing, "ENOKEY"),
+            (Error::SigningKeyInvalid(String::new()), "ENOKEY"),
             (Error::LayerImmutable(digest), "EPERM"),
             (Error::Busy(String::new()), "EBUSY"),
             (Error::ReadOnly, "EROFS"),

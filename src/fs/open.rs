@@ -33,10 +33,11 @@ impl RegistryFs {
     /// while after somebody else has removed it, and then looks it up again. Who creates files would
     /// be told otherwise that there is none.
     pub(super) fn open(&self, ino: Ino, mode: OpenMode) -> Result<Opened> {
-        self.open_known(ino, mode).map_err(|fault| {
-            let is_gone = matches!(&fault, Fault::Registry(error) if error.is_unknown());
-            if is_gone { Fault::Stale } else { fault }
-        })
+        match self.open_known(ino, mode) {
+            Err(Fault::NoEntry) => Err(Fault::Stale),
+            Err(Fault::Registry(error)) if error.is_unknown() => Err(Fault::Stale),
+            opened => opened,
+        }
     }
 
     fn open_known(&self, ino: Ino, mode: OpenMode) -> Result<Opened> {

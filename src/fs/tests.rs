@@ -452,3 +452,17 @@ fn each_refusal_is_one_line_with_path_and_remedy() {
     let node = Node::ControlFile(node::ControlFile::Status);
     assert!(shell.fs.stat(&node).unwrap().0.length > 0);
 }
+
+/// `cp bad manifests/x` and at once `cp good manifests/x`: the second finds the name while the first
+/// is being closed, and nothing behind it a moment later.
+#[test]
+fn a_name_that_goes_while_it_is_opened_is_looked_up_again() {
+    let shell = Shell::new();
+    let handle = shell.create("a/manifests/x").unwrap();
+    let ino = shell.ino("a/manifests/x").unwrap();
+    shell.fs.release(handle);
+    assert!(matches!(shell.fs.getattr(ino), Err(Fault::Stale)));
+    assert!(matches!(shell.fs.open(ino, READ), Err(Fault::Stale)));
+    assert!(matches!(shell.ino("a/manifests/x"), Err(Fault::NoEntry)));
+    shell.write("a/manifests/x", br#"{"schemaVersion":2,"manifests":[]}"#).unwrap();
+}

@@ -1,8 +1,9 @@
 //! Extended attributes: those that follow from the content, `user.regfs.…`, and those that users
 //! set.
 //!
-//! `digest` and `media_type` are listed. `uuid`, `started_at` and `created_at` are found by name only:
-//! they differ between a file and its copy, and `mv`, `cp -a` and `rsync -X` copy what is listed.
+//! `digest` and `media_type` are listed, and `signed_by` of signed manifests. `uuid`, `started_at` and
+//! `created_at` are found by name only: they differ between a file and its copy, and `mv`, `cp -a` and
+//! `rsync -X` copy what is listed.
 
 use crate::fs::RegistryFs;
 use crate::fs::fault::{Fault, Result};
@@ -11,8 +12,8 @@ use crate::fs::inodes::Ino;
 use crate::fs::lanes::Lane;
 use crate::fs::node::Node;
 use crate::model::{
-    Algorithm, Digest, Error, Hasher, MANIFEST_BYTES_MAX, Manifest, Reference, RepositoryName,
-    UploadId,
+    Algorithm, Digest, Error, Hasher, KeyId, MANIFEST_BYTES_MAX, Manifest, Reference,
+    RepositoryName, UploadId,
 };
 use crate::registry::UploadReader;
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt, time::SystemTime};
@@ -22,30 +23,40 @@ use std::{ffi::OsStr, os::unix::ffi::OsStrExt, time::SystemTime};
 enum Virtual {
     Digest,
     MediaType,
+    SignedBy,
     Uuid,
     StartedAt,
     CreatedAt,
 }
 
 impl Virtual {
-    const ALL: [Self; 5] =
-        [Self::Digest, Self::MediaType, Self::Uuid, Self::StartedAt, Self::CreatedAt];
+    const ALL: [Self; 6] = [
+        Self::Digest,
+        Self::MediaType,
+        Self::SignedBy,
+        Self::Uuid,
+        Self::StartedAt,
+        Self::CreatedAt,
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Self::Digest => "user.regfs.digest",
             Self::MediaType => "user.regfs.media_type",
+            Self::SignedBy => "user.regfs.signed_by",
             Self::Uuid => "user.regfs.uuid",
             Self::StartedAt => "user.regfs.started_at",
             Self::CreatedAt => "user.regfs.created_at",
         }
     }
 
-    /// Whether a listing of the node's attributes has it.
+    /// Whether a listing of the node's attributes has it, where it has a value.
     fn is_listed_of(self, node: &Node) -> bool {
         match node {
             Node::Layer(..) => matches!(self, Self::Digest),
-            Node::Tag(..) | Node::Revision(..) => matches!(self, Self::Digest | Self::MediaType),
+            Node::Tag(..) | Node::Revision(..) => {
+                matches!(self, Self::Digest | Self::MediaType | Self::SignedBy)
+            }
             Node::Upload(..) => matches!(self, Self::Digest),
             Node::Root
             | Node::Repository(_)
@@ -108,13 +119,26 @@ impl RegistryFs {
         let node = self.current(ino)?;
         let mut names: Vec<String> = Virtual::ALL
             .into_iter()
-            .filter(|name| name.is_listed_of(&node))
+            .filter(|name| name.is_listed_of(&node) && self.is_set(&node, *name))
             .map(|name| name.name().to_owned())
             .collect();
         if let Some(keeper) = self.keeper(&node) {
             names.extend(keeper.names()?);
         }
         Ok(names.into_iter().flat_map(|name| [name.into_bytes(), vec![0]].concat()).collect())
+    }
+
+    /// Whether a listed attribute has a value: only signed manifests say who signed them, and only a
+    /// look at the manifest tells.
+    fn is_set(&self, node: &Node, name: Virtual) -> bool {
+        match name {
+            Virtual::SignedBy => matches!(self.virtual_value(node, name), Ok(Some(_))),
+            Virtual::Digest
+            | Virtual::MediaType
+            | Virtual::Uuid
+            | Virtual::StartedAt
+            | Virtual::CreatedAt => true,
+        }
     }
 
     /// Sets an extended attribute, or removes it for `None`. A virtual one can only be set to what
@@ -157,12 +181,25 @@ impl RegistryFs {
             (Some(has), Some(value)) if has.as_bytes() == value => Ok(()),
             // rsync -X removes what the source does not have, and it would be there again at once.
             (Some(_), None) => Ok(()),
+            (Some(_), Some(value)) if self.is_digest_of_manifest(node, name, value)? => Ok(()),
             (None, None) => Err(Fault::NoAttribute),
             (has, _) => Err(Fault::AttributeFixed {
                 name: name.name(),
                 value: has.unwrap_or_else(|| "not set".to_owned()),
             }),
         }
+    }
+
+    /// Whether `value` is the digest that an upload will have once it is put as a manifest: a signed
+    /// one is not named by its own bytes.
+    fn is_digest_of_manifest(&self, node: &Node, name: Virtual, value: &[u8]) -> Result<bool> {
+        let Node::Upload(repository, uuid) = node else { return Ok(false) };
+        if name != Virtual::Digest {
+            return Ok(false);
+        }
+        let reader = self.repository(repository).layers().read_upload(uuid)?;
+        let manifest = manifest_in(&*reader)?;
+        Ok(manifest.is_some_and(|it| it.digest().to_string().as_bytes() == value))
     }
 
     fn virtual_value(&self, node: &Node, name: Virtual) -> Result<Option<String>> {
@@ -174,7 +211,9 @@ impl RegistryFs {
                     Virtual::CreatedAt => {
                         Some(time(repository.layers().fetch(digest)?.created_at()))
                     }
-                    Virtual::MediaType | Virtual::Uuid | Virtual::StartedAt => None,
+                    Virtual::MediaType | Virtual::SignedBy | Virtual::Uuid | Virtual::StartedAt => {
+                        None
+                    }
                 })
             }
             Node::Tag(repository, tag) => {
@@ -204,23 +243,25 @@ impl RegistryFs {
             return Ok(match name {
                 Virtual::Digest => Some(draft.digest().to_string()),
                 Virtual::MediaType => Some(draft.format().media_type().to_owned()),
+                Virtual::SignedBy => signed_by(&draft),
                 Virtual::CreatedAt | Virtual::Uuid | Virtual::StartedAt => None,
             });
         }
         let repository = self.repository(repository);
         let manifests = repository.manifests();
         let value = match name {
-            Virtual::Digest => manifests.stat(reference).map(|stat| stat.digest.to_string()),
+            Virtual::Digest => manifests.stat(reference).map(|stat| Some(stat.digest.to_string())),
             Virtual::MediaType => {
-                manifests.get(reference).map(|it| it.format().media_type().to_owned())
+                manifests.get(reference).map(|it| Some(it.format().media_type().to_owned()))
             }
+            Virtual::SignedBy => manifests.get(reference).map(|manifest| signed_by(&manifest)),
             Virtual::CreatedAt => {
-                manifests.stat(reference).map(|stat| time(stat.attributes.changed_at))
+                manifests.stat(reference).map(|stat| Some(time(stat.attributes.changed_at)))
             }
             Virtual::Uuid | Virtual::StartedAt => return Ok(None),
         };
         match value {
-            Ok(value) => Ok(Some(value)),
+            Ok(value) => Ok(value),
             // Being written for the first time.
             Err(error) if error.is_unknown() => Ok(None),
             Err(error) => Err(error.into()),
@@ -247,17 +288,29 @@ impl RegistryFs {
             }
             Virtual::Uuid => Some(uuid.to_string()),
             Virtual::StartedAt => Some(time(layers.stat_upload(uuid)?.started_at)),
-            // What rsync -X sets on the temporary file of a manifest.
-            Virtual::MediaType => {
-                let reader = layers.read_upload(uuid)?;
-                let length = reader.length()?.min(MANIFEST_BYTES_MAX + 1);
-                let mut bytes = vec![0; usize::try_from(length).map_err(|_| Fault::TooLong)?];
-                let count = reader.read_at(&mut bytes, 0)?;
-                Manifest::parse(&bytes[..count]).ok().map(|it| it.format().media_type().to_owned())
+            Virtual::MediaType => manifest_in(&*layers.read_upload(uuid)?)?
+                .map(|it| it.format().media_type().to_owned()),
+            Virtual::SignedBy => {
+                manifest_in(&*layers.read_upload(uuid)?)?.and_then(|it| signed_by(&it))
             }
             Virtual::CreatedAt => None,
         })
     }
+}
+
+/// The manifest that an upload holds, if it is one: rsync -X sets what it found on a manifest on the
+/// temporary file that it makes of it.
+fn manifest_in(reader: &dyn UploadReader) -> Result<Option<Manifest>> {
+    let length = reader.length()?.min(MANIFEST_BYTES_MAX + 1);
+    let mut bytes = vec![0; usize::try_from(length).map_err(|_| Fault::TooLong)?];
+    let count = reader.read_at(&mut bytes, 0)?;
+    Ok(Manifest::parse(&bytes[..count]).ok())
+}
+
+/// The names of the keys that signed a manifest. One of whose signatures any does not hold has none.
+fn signed_by(manifest: &Manifest) -> Option<String> {
+    let keys = manifest.signed()?.verify().ok()?;
+    Some(keys.iter().map(KeyId::to_string).collect::<Vec<_>>().join(","))
 }
 
 /// Bytes hashed at once.

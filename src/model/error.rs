@@ -1,6 +1,6 @@
 //! What can go wrong, in the words of a registry. Errno numbers are chosen in `fs/errno.rs`.
 
-use crate::model::{Digest, RepositoryName, Tag, UploadId};
+use crate::model::{Digest, KeyId, RepositoryName, Tag, UploadId};
 use std::{io, path::PathBuf};
 
 /// The result of everything below `fs`.
@@ -95,8 +95,10 @@ pub enum Error {
         missing: Vec<Digest>,
     },
     /// A signed manifest names another repository or tag than the one it is put under.
-    #[error("the manifest says it is {inside}, and was put as {path}")]
+    #[error("the manifest{} says it is {inside}, and was put as {path}", signed(.signed_by))]
     ManifestMisplaced {
+        /// The keys that signed it, when their signatures hold.
+        signed_by: Vec<KeyId>,
         /// `NAME:TAG` in the manifest.
         inside: String,
         /// `NAME:TAG` of the place.
@@ -106,11 +108,14 @@ pub enum Error {
     #[error("a manifest of this format does not carry its tag")]
     ManifestUntagged,
     /// The signatures of a signed manifest do not make it trusted.
-    #[error("the signatures of this schema 1 manifest cannot be verified: {0}")]
+    #[error("a signature of this schema 1 manifest does not hold: {0}")]
     SignatureRejected(String),
     /// A schema 1 manifest without signatures.
     #[error("this schema 1 manifest has no signatures")]
     SignatureMissing,
+    /// What should be the key that signs is none.
+    #[error("the key that signs schema 1 manifests cannot be used: {0}")]
+    SigningKeyInvalid(String),
 
     /// A published layer was to be changed.
     #[error("{0} is published and cannot change")]
@@ -228,6 +233,15 @@ fn plain(error: &io::Error) -> String {
 
 fn plural(count: usize) -> String {
     if count == 1 { "one thing".to_owned() } else { format!("{count} things") }
+}
+
+/// Who signed a manifest, as words behind it.
+fn signed(keys: &[KeyId]) -> String {
+    match keys {
+        [] => String::new(),
+        [key] => format!(", signed by the key {key},"),
+        [key, ..] => format!(", signed by the key {key} and others,"),
+    }
 }
 
 fn list(digests: &[Digest]) -> String {

@@ -9,6 +9,7 @@ mod digester;
 mod error;
 mod manifest;
 mod name;
+mod signed;
 mod upload_name;
 
 pub use attributes::{Attributes, AttributesChange};
@@ -17,4 +18,5 @@ pub use digester::{Digester, Hasher, STATE_LENGTH};
 pub use error::{Error, Result};
 pub use manifest::{Descriptor, Format, MANIFEST_BYTES_MAX, Manifest};
 pub use name::{Component, Reference, RepositoryName, Tag, UploadId};
+pub use signed::{KeyId, SignatureFault, SignedManifest, SigningKey};
 pub use upload_name::{Area, UploadName};

@@ -69,11 +69,11 @@ pub trait ManifestService: Send + Sync {
     ) -> Result<Digest>;
 
     /// Makes `tag` name the manifest `digest`, which is here already, at once. Errors:
-    /// `ManifestUnknown`.
+    /// `ManifestUnknown`, `ManifestMisplaced`.
     fn tag(&self, digest: &Digest, tag: &Tag, attributes: &AttributesChange) -> Result<()>;
 
     /// Gives the tag `from` the name `to`, with its attributes, at once. Errors: `TagUnknown`,
-    /// `Exists`.
+    /// `Exists`, `ManifestMisplaced` for a manifest that carries another tag inside.
     fn retag(&self, from: &Tag, to: &Tag, retag: Retag) -> Result<()>;
 
     /// Removes a tag (the revision stays), or a revision and every tag on it (tags first).

@@ -23,7 +23,7 @@ pub use layers::{
     Allocation, Layer, LayerService, LayerStat, LayerUpload, UploadReader, UploadStat,
 };
 pub use manifests::{ManifestService, ManifestStat, PutAs, Retag};
-pub use references::{ReferenceCheck, check_put};
+pub use references::{ReferenceCheck, check_put, check_tag};
 
 use crate::model::{Attributes, AttributesChange, Component, RepositoryName, Result};
 use std::sync::Arc;

@@ -32,6 +32,11 @@ pub fn check_put(
     Ok(tag)
 }
 
+/// Checks that `manifest`, which is in `repository`, may be named `tag`. Errors: `ManifestMisplaced`.
+pub fn check_tag(repository: &dyn Repository, manifest: &Manifest, tag: &Tag) -> Result<()> {
+    check_place(repository, manifest, &PutAs::Tag(tag.clone())).map(drop)
+}
+
 /// The tag that the put moves. A manifest that names its place (schema 1) must be put there.
 fn check_place(
     repository: &dyn Repository, manifest: &Manifest, put_as: &PutAs,
@@ -52,7 +57,9 @@ fn check_place(
         || tag.as_ref().is_some_and(|tag| tag.as_str() != inside);
     if misplaced {
         let wanted = tag.as_ref().map_or(inside, Tag::as_str);
+        let signed_by = manifest.signed().and_then(|signed| signed.verify().ok());
         return Err(Error::ManifestMisplaced {
+            signed_by: signed_by.unwrap_or_default(),
             inside: format!("{name}:{inside}"),
             path: format!("{}:{wanted}", repository.name()),
         });
@@ -60,14 +67,12 @@ fn check_place(
     Ok(tag)
 }
 
-/// A schema 1 manifest is trusted by its signatures. They cannot be verified yet, so none is
-/// taken: a signature that nobody has looked at must not look like one that was found good.
+/// A schema 1 manifest is put only when it is signed and every signature on it holds. Whose keys may
+/// sign is not asked: their names are shown, and whom to trust is for who reads them.
 fn check_signatures(manifest: &Manifest) -> Result<()> {
-    match (manifest.format(), manifest.signature_count()) {
-        (Format::DockerSchema1, 0) => Err(Error::SignatureMissing),
-        (Format::DockerSchema1, _) => {
-            Err(Error::SignatureRejected("this version does not know how".to_owned()))
-        }
+    match (manifest.format(), manifest.signed()) {
+        (Format::DockerSchema1, None) => Err(Error::SignatureMissing),
+        (Format::DockerSchema1, Some(signed)) => Ok(signed.verify().map(drop)?),
         (
             Format::DockerSchema2 | Format::DockerList | Format::OciManifest | Format::OciIndex,
             _,

@@ -149,6 +149,13 @@ impl Draft<'_> {
         self.published = true;
         Ok(())
     }
+
+    /// Puts the file at `to` whole, where nothing lies. `false` when something does. It was synced
+    /// before.
+    pub(super) fn publish_new(mut self, to: Place<'_>) -> Result<bool> {
+        self.published = move_new(self.tmp.place(&self.name), to)?;
+        Ok(self.published)
+    }
 }
 
 impl Drop for Draft<'_> {

@@ -7,7 +7,9 @@
 //! │   └── repositories/library/alpine/           a repository's folder, or a namespace's
 //! │       ├── _layers/sha256/4c…/link            relative to the repository's folder:
 //! │       ├── _manifests/                        a link holds a digest and nothing else
-//! │       │   ├── revisions/sha256/9a…/link
+//! │       │   ├── revisions/sha256/9a…/          a manifest:
+//! │       │   │   ├── link
+//! │       │   │   └── signatures/sha256/5e…/link on it, of schema 1
 //! │       │   └── tags/3.19/
 //! │       │       ├── current/link               what the tag names now
 //! │       │       └── index/sha256/9a…/link      what it ever named
@@ -19,6 +21,7 @@
 //! └── regfs/                                     ours; no registry looks here
 //!     ├── version                                of the disk format
 //!     ├── lock                                   shared by everyone who has the store open
+//!     ├── signing-key.json                       signs schema 1 manifests that have no signatures
 //!     ├── states/UUID                            an upload's running hash, good while mounted
 //!     ├── tmp/                                   what is being made, until it is renamed into place
 //!     └── trash/                                 what was renamed out of place, until it is deleted
@@ -43,6 +46,8 @@ pub(super) const BLOBS: &str = "docker/registry/v2/blobs/sha256";
 pub(super) const VERSION: &str = "regfs/version";
 /// What everyone who has the store open shares a lock on.
 pub(super) const LOCK: &str = "regfs/lock";
+/// The key that signs schema 1 manifests which have no signatures, as a JWK.
+pub(super) const SIGNING_KEY: &str = "regfs/signing-key.json";
 /// Where the running hashes of uploads are noted.
 pub(super) const NOTES: &str = "regfs/states";
 /// What is being made.
@@ -124,6 +129,21 @@ pub(super) fn revisions(algorithm: Algorithm) -> PathBuf {
 /// The link that gives a repository a manifest.
 pub(super) fn revision_link(digest: &Digest) -> PathBuf {
     linked(revisions(digest.algorithm()), digest)
+}
+
+/// The folder with everything that a repository has of a manifest.
+pub(super) fn revision(digest: &Digest) -> PathBuf {
+    revisions(digest.algorithm()).join(digest.hex())
+}
+
+/// The folder of the signatures on a manifest whose names are of one algorithm.
+pub(super) fn signatures(digest: &Digest, algorithm: Algorithm) -> PathBuf {
+    revision(digest).join("signatures").join(algorithm.name())
+}
+
+/// The link that gives a manifest a signature.
+pub(super) fn signature_link(digest: &Digest, signature: &Digest) -> PathBuf {
+    linked(signatures(digest, signature.algorithm()), signature)
 }
 
 /// A tag's folder.

@@ -5,7 +5,7 @@
 //! revision.
 
 use crate::model::{AttributesChange, Digest, Error, Manifest, Reference, Result, Tag};
-use crate::registry::{Cursor, ManifestService, ManifestStat, PutAs, Retag, check_put};
+use crate::registry::{Cursor, ManifestService, ManifestStat, PutAs, Retag, check_put, check_tag};
 use crate::store::{
     Store,
     attributes::{Carried, attributes},
@@ -116,6 +116,11 @@ impl Store {
         named.map(drop)
     }
 
+    /// Removes a revision, with the signatures on it, at once. `false` when it is not there.
+    fn remove_revision(&self, folder: &Folder, digest: &Digest) -> Result<bool> {
+        self.scratch()?.delete(folder.place(&layout::revision(digest)), layout::LINK)
+    }
+
     /// Removes every tag that names `digest`.
     fn remove_tags_of(&self, folder: &Folder, digest: &Digest) -> Result<()> {
         let mut tags = tags(folder.open_folder(layout::TAGS)?)?;
@@ -214,6 +219,17 @@ impl LocalRepository {
         moved
     }
 
+    /// Whether the manifest may be named `tag`. A damaged one may have any name.
+    fn check_name(&self, reference: &Reference, tag: &Tag) -> Result<()> {
+        match self.get(reference) {
+            Ok(manifest) => check_tag(self, &manifest, tag),
+            Err(
+                Error::Damaged { .. } | Error::ManifestInvalid(_) | Error::ManifestTooLarge { .. },
+            ) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Makes the tags `one` and `other` change names.
     fn exchange_tags(&self, folder: &Folder, one: &Tag, other: &Tag) -> Result<()> {
         let digests = [one, other]
@@ -241,17 +257,20 @@ impl ManifestService for LocalRepository {
     }
 
     fn stat(&self, reference: &Reference) -> Result<ManifestStat> {
-        let found = self.resolve(&self.folder_with(reference)?, reference)?;
+        let folder = self.folder_with(reference)?;
+        let found = self.resolve(&folder, reference)?;
+        let length = self.document_length(&folder, &found.digest)?;
         Ok(ManifestStat {
             digest: found.digest,
-            length: folder::length(&found.blob),
+            length: length.unwrap_or(folder::length(&found.blob)),
             attributes: attributes(&found.link.stat),
         })
     }
 
     fn get(&self, reference: &Reference) -> Result<Manifest> {
-        let found = self.resolve(&self.folder_with(reference)?, reference)?;
-        let bytes = self.store.read_manifest(&found.digest)?;
+        let folder = self.folder_with(reference)?;
+        let found = self.resolve(&folder, reference)?;
+        let bytes = self.document(&folder, &found.digest)?;
         Manifest::parse(&bytes.ok_or_else(|| self.manifest_unknown(reference))?)
     }
 
@@ -269,8 +288,14 @@ impl ManifestService for LocalRepository {
             if mem::replace(&mut is_again, true) {
                 check()?;
             }
-            // 1. The content.
-            self.store.write_blob(&digest, manifest.bytes())?;
+            // 1. The content, and who says that it is good.
+            match manifest.signed() {
+                None => self.store.write_blob(&digest, manifest.bytes())?,
+                Some(signed) => {
+                    self.store.write_blob(&digest, signed.payload())?;
+                    self.store.keep_signatures(&folder, &digest, signed)?;
+                }
+            }
             // 2. What gives it to this repository.
             self.link_revision(&folder, &digest, tag.as_ref(), change)?;
             // 3. The name that a person sees, last.
@@ -288,6 +313,7 @@ impl ManifestService for LocalRepository {
         let reference = Reference::Digest(*digest);
         let tag = |folder: Folder| {
             self.resolve(&folder, &reference)?;
+            self.check_name(&reference, tag)?;
             let carried = self.store.carried(&folder, &layout::tag_link(tag), change)?;
             self.store.move_tag(&folder, tag, digest, &carried)
         };
@@ -305,7 +331,9 @@ impl ManifestService for LocalRepository {
                 Retag::KeepExisting => Err(Error::Exists(format!("tag {to}"))),
             };
         }
+        self.check_name(&reference, to)?;
         if retag == Retag::Exchange {
+            self.check_name(&to.clone().into(), from)?;
             return self.exchange_tags(&folder, from, to);
         }
         // A new name takes the tag's whole folder along, at once.
@@ -326,11 +354,12 @@ impl ManifestService for LocalRepository {
         let removed = match reference {
             Reference::Tag(tag) => self.store.remove_tag(&folder, tag)?,
             Reference::Digest(digest) => {
-                let at = layout::revision_link(digest);
-                if folder.stat(&at)?.is_some() {
+                if folder.stat(layout::revision_link(digest))?.is_some() {
                     self.store.remove_tags_of(&folder, digest)?;
+                    self.store.remove_revision(&folder, digest)?
+                } else {
+                    false
                 }
-                links::remove(&folder, &at)?
             }
         };
         if removed { Ok(()) } else { Err(self.manifest_unknown(reference)) }

@@ -24,6 +24,7 @@ mod notes;
 mod opening;
 mod progress;
 mod repository;
+mod signatures;
 mod states;
 mod subjects;
 mod sweep;
@@ -98,6 +99,7 @@ struct Store {
     counters: StoreCounters,
     followers: Followers,
     upload_indexes: UploadIndexes,
+    signing_key: signatures::StoreKey,
     /// Holds a shared lock, which says that somebody has the store open.
     _lock: Option<File>,
 }
@@ -132,6 +134,7 @@ impl LocalRegistry {
             counters: StoreCounters::default(),
             followers: Followers::default(),
             upload_indexes: UploadIndexes::default(),
+            signing_key: signatures::StoreKey::default(),
             _lock: lock,
         };
         Ok(Self { store: Arc::new(store) })

@@ -77,7 +77,7 @@ impl LocalRepository {
 }
 
 /// How the entries of a folder of links are read: as digests that lead to content.
-fn live_digests(store: &Arc<Store>, algorithm: Algorithm) -> Reading<Digest> {
+pub(super) fn live_digests(store: &Arc<Store>, algorithm: Algorithm) -> Reading<Digest> {
     let store = Arc::clone(store);
     Box::new(move |folder, entry| {
         let Some(digest) = layout::parse_digest(algorithm, &entry.name) else { return Ok(None) };

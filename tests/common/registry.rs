@@ -1,6 +1,6 @@
 //! docker-registry, as Debian ships it, on a store of ours.
 
-use super::scratch;
+use super::{process::run, scratch};
 use std::{
     ffi::OsString,
     fs::{self, File},
@@ -30,6 +30,14 @@ impl Registry {
         (0..TRIES_MAX)
             .find_map(|_| Self::try_serve(store))
             .expect("docker-registry ended at once on every port; its log is above")
+    }
+
+    /// Runs the registry's own garbage collector on `store`; gives what it prints.
+    pub(crate) fn collect_garbage(store: &Path) -> String {
+        let folder = scratch();
+        let config = folder.path().join("config.yml");
+        fs::write(&config, config_text(store, 0)).unwrap();
+        run(Command::new(program()).arg("garbage-collect").arg(&config).env_clear())
     }
 
     /// `127.0.0.1:PORT`.
@@ -85,6 +93,12 @@ fn free_port() -> u16 {
 }
 
 fn config_text(store: &Path, port: u16) -> String {
+    // The key of the store, once it has one: then both sign alike.
+    let key = store.join("regfs/signing-key.json");
+    let key = match key.exists() {
+        true => format!(", signingkeyfile: {}", key.display()),
+        false => String::new(),
+    };
     format!(
         "version: 0.1
 log: {{level: warn}}
@@ -92,6 +106,7 @@ storage:
   filesystem: {{rootdirectory: {}}}
   delete: {{enabled: true}}
   maintenance: {{uploadpurging: {{enabled: false}}}}
+compatibility: {{schema1: {{enabled: true{key}}}}}
 http: {{addr: '127.0.0.1:{port}', secret: of-the-tests}}
 ",
         store.display()

@@ -4,13 +4,13 @@
 use regfs::{
     model::{
         Area, AttributesChange, Digest, Error, Hasher, Manifest, Reference, RepositoryName, Result,
-        Tag, UploadName,
+        SignedManifest, SigningKey, Tag, UploadName,
     },
     registry::{
         Layer, LayerService, LayerUpload, ManifestService, PutAs, Registry, Repository, Subject,
     },
 };
-use std::{ffi::OsStr, sync::Arc};
+use std::{ffi::OsStr, sync::Arc, time::SystemTime};
 
 pub(crate) fn name(text: &str) -> RepositoryName {
     text.parse().unwrap()
@@ -106,19 +106,30 @@ pub(crate) fn index(children: &[Digest]) -> Manifest {
     Manifest::parse(text.as_bytes()).unwrap()
 }
 
-/// A schema 1 manifest without layers that says it is `name:tag`; `signatures` is JSON.
-pub(crate) fn schema_1(name: &str, tag: &str, signatures: &str) -> Manifest {
-    let text = format!(
-        r#"{{"schemaVersion":1,"name":"{name}","tag":"{tag}","fsLayers":[],
-        "signatures":[{signatures}]}}"#
-    );
-    Manifest::parse(text.as_bytes()).unwrap()
+/// The payload of a schema 1 manifest without layers that says it is `name:tag`.
+fn schema_1_payload(name: &str, tag: &str) -> String {
+    format!(
+        r#"{{"schemaVersion":1,"name":"{name}","tag":"{tag}","architecture":"amd64","fsLayers":[]}}"#
+    )
 }
 
-/// A signature in form only: the payload it names is `{}`, and nobody signed anything.
-pub(crate) fn bogus_signature() -> &'static str {
-    // {"formatLength":1,"formatTail":"fQ"}
-    r#"{"header":{},"signature":"AA","protected":"eyJmb3JtYXRMZW5ndGgiOjEsImZvcm1hdFRhaWwiOiJmUSJ9"}"#
+/// A schema 1 manifest that nobody signed.
+pub(crate) fn unsigned(name: &str, tag: &str) -> Manifest {
+    Manifest::parse(schema_1_payload(name, tag).as_bytes()).unwrap()
+}
+
+/// A schema 1 manifest signed by `key`.
+pub(crate) fn signed(name: &str, tag: &str, key: &SigningKey) -> Manifest {
+    let payload = schema_1_payload(name, tag);
+    let signed = SignedManifest::sign(payload.as_bytes(), key, SystemTime::UNIX_EPOCH).unwrap();
+    Manifest::parse(&signed.document()).unwrap()
+}
+
+/// A schema 1 manifest that was changed after it was signed.
+pub(crate) fn forged(name: &str, tag: &str) -> Manifest {
+    let signed = signed(name, tag, &SigningKey::random().unwrap());
+    let text = std::str::from_utf8(signed.bytes()).unwrap();
+    Manifest::parse(text.replacen("amd64", "arm64", 1).as_bytes()).unwrap()
 }
 
 /// An image that can be put: its config and one layer are pushed.

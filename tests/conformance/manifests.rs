@@ -3,7 +3,7 @@
 
 use crate::fixtures::*;
 use regfs::{
-    model::{Digest, Error, Manifest, Reference, Result},
+    model::{Digest, Error, Manifest, Reference, Result, SigningKey},
     registry::{PutAs, Registry, Repository, Retag},
 };
 use std::thread;
@@ -68,8 +68,8 @@ pub(crate) fn the_tag_inside_is_asked_for_only_where_there_can_be_one(registry: 
     let put = |manifest| alpine.manifests().put(&manifest, &PutAs::TagInside, &as_it_is());
     assert_refused!(put(pushed_image(&*alpine, "one")), Error::ManifestUntagged);
     // A schema 1 manifest has one, and what is wrong with it is found behind that.
-    assert_refused!(put(schema_1("library/alpine", "3.19", "")), Error::SignatureMissing);
-    assert_refused!(put(schema_1("library/alpine", "no tag", "")), Error::NameInvalid { .. });
+    assert_refused!(put(unsigned("library/alpine", "3.19")), Error::SignatureMissing);
+    assert_refused!(put(unsigned("library/alpine", "no tag")), Error::NameInvalid { .. });
 }
 
 pub(crate) fn a_schema_1_manifest_must_say_where_it_is_put(registry: &dyn Registry) {
@@ -83,10 +83,11 @@ pub(crate) fn a_schema_1_manifest_must_be_signed(registry: &dyn Registry) {
 fn assert_schema_1_misplaced(registry: &dyn Registry) {
     let alpine = alpine(registry);
     for (name, tag) in [("library/busybox", "3.19"), ("library/alpine", "3.18")] {
-        for signatures in ["", bogus_signature()] {
+        let good = signed(name, tag, &SigningKey::random().unwrap());
+        for manifest in [unsigned(name, tag), forged(name, tag), good] {
             assert_refused!(
-                put_as(alpine.manifests(), &schema_1(name, tag, signatures), "3.19"),
-                Error::ManifestMisplaced { inside, path }
+                put_as(alpine.manifests(), &manifest, "3.19"),
+                Error::ManifestMisplaced { inside, path, .. }
                     if inside == format!("{name}:{tag}") && path == "library/alpine:3.19"
             );
         }
@@ -97,14 +98,62 @@ fn assert_schema_1_misplaced(registry: &dyn Registry) {
 fn assert_schema_1_untrusted(registry: &dyn Registry) {
     let alpine = alpine(registry);
     for put_as in [PutAs::Tag(tag("3.19")), PutAs::TagInside, PutAs::Untagged] {
-        let put = |signatures| {
-            let manifest = schema_1("library/alpine", "3.19", signatures);
-            alpine.manifests().put(&manifest, &put_as, &as_it_is())
-        };
-        assert_refused!(put(""), Error::SignatureMissing);
-        assert_refused!(put(bogus_signature()), Error::SignatureRejected(_));
+        let put = |manifest| alpine.manifests().put(&manifest, &put_as, &as_it_is());
+        assert_refused!(put(unsigned("library/alpine", "3.19")), Error::SignatureMissing);
+        assert_refused!(put(forged("library/alpine", "3.19")), Error::SignatureRejected(_));
     }
     assert_eq!(tagged(&*alpine, "3.19"), None);
+}
+
+pub(crate) fn a_signed_manifest_is_put_under_the_tag_that_it_carries(registry: &dyn Registry) {
+    let alpine = alpine(registry);
+    let manifest = signed("library/alpine", "3.19", &SigningKey::random().unwrap());
+    let digest = alpine.manifests().put(&manifest, &PutAs::TagInside, &as_it_is()).unwrap();
+    let read = alpine.manifests().get(&by_tag("3.19")).unwrap();
+    assert_eq!((read.bytes(), *read.digest()), (manifest.bytes(), digest));
+    let stat = alpine.manifests().stat(&by_tag("3.19")).unwrap();
+    assert_eq!((stat.digest, stat.length), (digest, manifest.bytes().len() as u64));
+    assert_eq!(alpine.manifests().get(&digest.into()).unwrap(), manifest);
+}
+
+pub(crate) fn signatures_by_several_keys_on_one_manifest_come_together(registry: &dyn Registry) {
+    let alpine = alpine(registry);
+    let keys = [SigningKey::random().unwrap(), SigningKey::random().unwrap()];
+    let [one, other] = keys.each_ref().map(|key| signed("library/alpine", "3.19", key));
+    assert_eq!(one.digest(), other.digest());
+    for manifest in [&one, &other, &one] {
+        put_as(alpine.manifests(), manifest, "3.19").unwrap();
+    }
+    let both = alpine.manifests().get(&by_tag("3.19")).unwrap();
+    let mut names: Vec<_> = keys.iter().map(|key| key.id().clone()).collect();
+    names.sort();
+    assert_eq!(both.signed().unwrap().verify().unwrap(), names);
+    let stat = alpine.manifests().stat(&by_tag("3.19")).unwrap();
+    assert_eq!(stat.length, both.bytes().len() as u64);
+    // They are gone with the manifest.
+    alpine.manifests().delete(&(*one.digest()).into()).unwrap();
+    put_as(alpine.manifests(), &one, "3.19").unwrap();
+    assert_eq!(alpine.manifests().get(&by_tag("3.19")).unwrap(), one);
+}
+
+pub(crate) fn a_signed_manifest_gets_no_tag_but_its_own(registry: &dyn Registry) {
+    let alpine = alpine(registry);
+    let manifest = signed("library/alpine", "3.19", &SigningKey::random().unwrap());
+    let digest = put_as(alpine.manifests(), &manifest, "3.19").unwrap();
+    put(&*alpine, "one", "latest");
+    let manifests = alpine.manifests();
+    let (own, new, latest) = (tag("3.19"), tag("new"), tag("latest"));
+    assert_refused!(manifests.tag(&digest, &new, &as_it_is()), Error::ManifestMisplaced { .. });
+    for retag in [Retag::Replace, Retag::KeepExisting] {
+        assert_refused!(manifests.retag(&own, &new, retag), Error::ManifestMisplaced { .. });
+    }
+    for (one, other) in [(&own, &latest), (&latest, &own)] {
+        let refused = manifests.retag(one, other, Retag::Exchange);
+        assert_refused!(refused, Error::ManifestMisplaced { .. });
+    }
+    assert_eq!(tags(&*alpine), ["3.19", "latest"]);
+    manifests.tag(&digest, &own, &as_it_is()).unwrap();
+    assert_eq!(manifests.get(&by_tag("3.19")).unwrap(), manifest);
 }
 
 pub(crate) fn every_missing_reference_is_named(registry: &dyn Registry) {

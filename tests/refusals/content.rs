@@ -220,14 +220,14 @@ fn a_signed_manifest_in_another_place() {
 }
 
 #[test]
-fn signatures_that_cannot_be_verified() {
+fn a_signature_that_does_not_hold() {
     needs!("fuse", "rsync", "busybox", "python3");
     let mount = Mount::empty();
     let manifest = signed(&mount, "bad-signature-flipped-es256.json");
     let matrix = Matrix::new(
         &mount,
-        "EKEYREJECTED: signatures",
-        "`FILE` is a signed schema 1 manifest.",
+        "EKEYREJECTED: a signature that does not hold",
+        "`FILE` is a signed schema 1 manifest of which a bit was changed.",
         &manifest,
         "vec/s1/manifests/bad",
     );

@@ -35,7 +35,7 @@ pub(crate) const SECTIONS: &[&str] = &[
     "EINVAL: no manifest",
     "EINVAL: a signed manifest in another place",
     "ENOLINK: a manifest before its layers",
-    "EKEYREJECTED: signatures",
+    "EKEYREJECTED: a signature that does not hold",
     "ENOKEY: no signatures",
     "EFBIG: a long manifest",
     "EPERM: no such thing in a registry",

@@ -3,7 +3,7 @@
 use super::MemoryRepository;
 use super::folder::{Folder, Marks, Revision, Tagged};
 use crate::model::{AttributesChange, Digest, Error, Manifest, Reference, Result, Tag};
-use crate::registry::{Cursor, ManifestService, ManifestStat, PutAs, Retag, check_put};
+use crate::registry::{Cursor, ManifestService, ManifestStat, PutAs, Retag, check_put, check_tag};
 
 impl MemoryRepository {
     fn tag_unknown(&self, tag: &Tag) -> Error {
@@ -31,6 +31,15 @@ impl MemoryRepository {
         });
         found.ok_or_else(|| self.reference_unknown(reference))
     }
+}
+
+/// `manifest`, with the signatures on `kept`, of the same digest, beside its own; as written anew.
+fn with_signatures_of(manifest: &Manifest, kept: &Manifest) -> Result<Manifest> {
+    let Some(mut signed) = manifest.signed().cloned() else { return Ok(manifest.clone()) };
+    if let Some(kept) = kept.signed() {
+        signed.merge(kept);
+    }
+    Manifest::parse(&signed.document())
 }
 
 impl ManifestService for MemoryRepository {
@@ -67,7 +76,7 @@ impl ManifestService for MemoryRepository {
             Revision { marks, manifest: manifest.clone() }
         };
         let revision = folder.revisions.get_or_insert_with(&digest, make);
-        revision.manifest = manifest.clone();
+        revision.manifest = with_signatures_of(manifest, &revision.manifest)?;
         match tag {
             Some(tag) => folder.point(&tag, digest, attributes),
             None => revision.marks.change(attributes),
@@ -76,6 +85,7 @@ impl ManifestService for MemoryRepository {
     }
 
     fn tag(&self, digest: &Digest, tag: &Tag, attributes: &AttributesChange) -> Result<()> {
+        check_tag(self, &self.get(&(*digest).into())?, tag)?;
         let mut state = self.shared.state.lock();
         let folder = state.folders.get_mut(&self.name);
         let folder = folder
@@ -86,6 +96,10 @@ impl ManifestService for MemoryRepository {
     }
 
     fn retag(&self, from: &Tag, to: &Tag, retag: Retag) -> Result<()> {
+        check_tag(self, &self.get(&from.clone().into())?, to)?;
+        if retag == Retag::Exchange {
+            check_tag(self, &self.get(&to.clone().into())?, from)?;
+        }
         let mut state = self.shared.state.lock();
         let tags = match state.folders.get_mut(&self.name) {
             Some(folder) if folder.tags.contains(from) => &mut folder.tags,
