@@ -96,6 +96,12 @@ fn explain_error(error: &Error) -> Explanation {
         Error::SignatureMissing => {
             refused(libc::ENOKEY, "convert it: skopeo copy --format v2s2 or --format oci")
         }
+        // The name promises an archive with a certain sum, and the content is none.
+        Error::TarInvalid { .. } | Error::GzipInvalid(_) => refused(
+            libc::EBADMSG,
+            "write a whole tar archive, plain or compressed with gzip, or give it the sha256 name of \
+             the content that it has; what lies in uploads/ stays there",
+        ),
         Error::LayerImmutable(_) => refused(
             libc::EPERM,
             "content never changes under its digest; write the new content to uploads/ and \

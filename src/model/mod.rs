@@ -7,8 +7,11 @@ mod attributes;
 mod digest;
 mod digester;
 mod error;
+mod gzip;
 mod manifest;
 mod name;
+pub mod tar;
+pub mod tarsum;
 mod upload_name;
 
 pub use attributes::{Attributes, AttributesChange};

@@ -32,7 +32,7 @@ impl Shared {
             other => Some(Hasher::new(other)),
         };
         let canonical = self.catch_up(work, beside.as_mut())?;
-        let computed = beside.map_or(canonical, Hasher::digest);
+        let computed = beside.map_or(Ok(canonical), Hasher::digest)?;
         if computed == *expected {
             Ok(canonical)
         } else {

@@ -95,8 +95,8 @@ impl Store {
     pub(super) fn digests(
         self: &Arc<Self>, repository: Option<&Folder>, links: fn(Algorithm) -> PathBuf,
     ) -> Result<Listing<Digest>> {
-        let mut folders = Vec::with_capacity(Algorithm::ALL.len());
-        for algorithm in Algorithm::ALL {
+        let mut folders = Vec::with_capacity(Algorithm::OF_BYTES.len());
+        for algorithm in Algorithm::OF_BYTES {
             let folder = match repository {
                 Some(repository) => repository.open_folder(links(algorithm))?,
                 None => None,

@@ -97,7 +97,7 @@ impl LayerUpload for MemoryUpload {
         let mut state = self.shared.state.lock();
         let folder = state.folder_of(self.uuid)?;
         let bytes = self.body.lock().bytes.clone();
-        let computed = hash(digest.algorithm(), &bytes);
+        let computed = hash(digest.algorithm(), &bytes)?;
         if computed != *digest {
             return Err(Error::DigestMismatch { expected: *digest, computed });
         }
@@ -148,7 +148,7 @@ fn checked_length(length: u64) -> Result<usize> {
     usize::try_from(length).map_err(|_| refused)
 }
 
-fn hash(algorithm: Algorithm, bytes: &[u8]) -> Digest {
+fn hash(algorithm: Algorithm, bytes: &[u8]) -> Result<Digest> {
     let mut hasher = Hasher::new(algorithm);
     hasher.update(bytes);
     hasher.digest()
