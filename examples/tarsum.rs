@@ -11,8 +11,9 @@ use std::{
     process::ExitCode,
 };
 
-/// Bytes read at once: what fits the processor's cache.
-const STEP_BYTES: usize = 1 << 18;
+/// Bytes read at once. They stay in the processor's cache until they are hashed: from 256 KiB on,
+/// reading took twice the time.
+const STEP_BYTES: usize = 1 << 16;
 
 fn main() -> ExitCode {
     let mut files: Vec<String> = env::args().skip(1).collect();

@@ -61,7 +61,8 @@ fn explain_error(error: &Error) -> Explanation {
         | Error::LayerUnknown(..)
         | Error::UploadUnknown(_) => quiet(libc::ENOENT),
         // What ext4, xfs and btrfs answer for a wrong checksum: "Bad message".
-        Error::DigestMismatch { .. } => refused(
+        // A TarSum is promised of an archive, and other content has none.
+        Error::DigestMismatch { .. } | Error::TarInvalid { .. } | Error::GzipInvalid(_) => refused(
             libc::EBADMSG,
             "give it the name of the content that it has, or write the right content; what lies in \
              uploads/ stays there",
@@ -96,12 +97,6 @@ fn explain_error(error: &Error) -> Explanation {
         Error::SignatureMissing => {
             refused(libc::ENOKEY, "convert it: skopeo copy --format v2s2 or --format oci")
         }
-        // The name promises an archive with a certain sum, and the content is none.
-        Error::TarInvalid { .. } | Error::GzipInvalid(_) => refused(
-            libc::EBADMSG,
-            "write a whole tar archive, plain or compressed with gzip, or give it the sha256 name of \
-             the content that it has; what lies in uploads/ stays there",
-        ),
         Error::LayerImmutable(_) => refused(
             libc::EPERM,
             "content never changes under its digest; write the new content to uploads/ and \

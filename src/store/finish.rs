@@ -29,7 +29,9 @@ impl Shared {
     pub(super) fn verify(&self, work: &mut Work, expected: &Digest) -> Result<Digest> {
         let mut beside = match expected.algorithm() {
             Algorithm::Sha256 => None,
-            other => Some(Hasher::new(other)),
+            other @ (Algorithm::Sha384 | Algorithm::Sha512 | Algorithm::TarSum(..)) => {
+                Some(Hasher::new(other))
+            }
         };
         let canonical = self.catch_up(work, beside.as_mut())?;
         let computed = beside.map_or(Ok(canonical), Hasher::digest)?;

@@ -289,22 +289,19 @@ impl Reader {
     fn map<'a>(&mut self, input: &mut &'a [u8]) -> Result<Step<'a>> {
         let Some((block, at)) = self.block(input) else { return Ok(Step::Hungry) };
         let refused = |reason| invalid("sparse map", at, reason);
-        match std::mem::replace(&mut self.state, State::Refused) {
-            State::Extension(entry, mut map) => {
-                if !map.push_extension(&block).map_err(refused)? {
-                    return self.begin(entry, Some(map)).map(Step::Event);
-                }
-                self.state = State::Extension(entry, map);
+        let state = std::mem::replace(&mut self.state, State::Refused);
+        if let State::Extension(entry, mut map) = state {
+            if !map.push_extension(&block).map_err(refused)? {
+                return self.begin(entry, Some(map)).map(Step::Event);
             }
-            State::Lines(mut entry, mut lines) => {
-                entry.stored_length = (entry.stored_length.checked_sub(BLOCK_LENGTH as u64))
-                    .ok_or_else(|| refused("it is longer than the body it is in".to_owned()))?;
-                if let Some(map) = lines.push(&block).map_err(refused)? {
-                    return self.begin(entry, Some(map)).map(Step::Event);
-                }
-                self.state = State::Lines(entry, lines);
+            self.state = State::Extension(entry, map);
+        } else if let State::Lines(mut entry, mut lines) = state {
+            entry.stored_length = (entry.stored_length.checked_sub(BLOCK_LENGTH as u64))
+                .ok_or_else(|| refused("it is longer than the body it is in".to_owned()))?;
+            if let Some(map) = lines.push(&block).map_err(refused)? {
+                return self.begin(entry, Some(map)).map(Step::Event);
             }
-            other => self.state = other,
+            self.state = State::Lines(entry, lines);
         }
         Ok(Step::Next)
     }

@@ -167,7 +167,7 @@ fn behind_a_pax_header_comes_the_entry_itself() {
 #[test]
 fn headers_for_an_entry_that_does_not_come_are_refused() {
     for before in [pax(&["comment=x"]), long(b'L', "long"), long(b'K', "target")] {
-        assert_eq!(refusal(&[before.clone()]).0, "header");
+        assert_eq!(refusal(std::slice::from_ref(&before)).0, "header");
         assert_eq!(refusal(&[before, trailer()]).0, "header");
     }
 }
@@ -233,7 +233,7 @@ fn a_pax_size_is_the_length_of_the_body() {
 #[test]
 fn sparse_files_of_every_form_are_unfolded() {
     let body = b"12345678";
-    let expected = b"\0\0123\0\0\0\x34\x35\x36\x37\x38\0".to_vec();
+    let expected = [&[0; 2][..], b"123", &[0; 3], b"45678", &[0]].concat();
     let numbers = [
         "GNU.sparse.offset=2",
         "GNU.sparse.numbytes=3",
@@ -244,7 +244,7 @@ fn sparse_files_of_every_form_are_unfolded() {
     let file = || Draft::new("x", b'0').entry(body);
     let lines = [padded(b"2\n2\n3\n8\n5\n"), body.to_vec()].concat();
     let old = Draft::new("name", b'S')
-        .with(386, b"00000000002\000000000003\000000000010\000000000005\0")
+        .with(386, b"00000000002 00000000003 00000000010 00000000005 ")
         .with(483, b"00000000016\0");
     for archive in [
         vec![old.entry(body)],

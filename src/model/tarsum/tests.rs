@@ -87,13 +87,9 @@ fn what_the_registry_of_2015_could_not_write_again_has_no_sum() {
 
 #[test]
 fn holes_without_end_are_refused_before_they_are_hashed() {
-    let old = Draft::new("a", b'S').with(483, b"77777777777\0");
-    let archive: Vec<u8> = std::iter::repeat_n(old.entry(b""), 9).flatten().collect();
-    // Nine times 8 GiB less one, of which 64 GiB would be hashed: begin with the last one.
     let mut summer = Summer::new(Version::V1, Hash::Sha256);
     let huge = Draft::new("b", b'S').with(483, b"\x80\0\0\0\x10\0\0\0\0\0\0\x01");
     summer.update(&huge.entry(b""));
-    summer.update(&archive);
     assert!(summer.fault().unwrap().to_string().contains("holes"));
     assert!(summer.finish().is_err());
 }
