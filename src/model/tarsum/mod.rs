@@ -6,6 +6,12 @@
 //!
 //! Each entry has a sum: a hash over its fields and its body. The sum of the archive is the hash
 //! over these sums as hexadecimal text, in the order of `sort.rs`.
+//!
+//! Whatever an archiver writes has the sum that it had in 2015. Some archives that no archiver
+//! writes had sums by accident, and are refused here: with PAX numbers that are none, and with sparse
+//! maps whose pieces overlap, lie behind the end of their file, or have more bytes than are stored.
+//! And a piece without bytes in the midst of a sparse file is nothing here; a registry of 2015
+//! stopped reading there, without a word, and forgot the files from there on.
 
 mod layer;
 mod sort;
