@@ -61,6 +61,8 @@ pub struct MountOptions {
     pub gid: Option<u32>,
     /// Permission bits that nothing shows.
     pub umask: Option<u32>,
+    /// Whether it is mounted already, and is to be changed.
+    pub remount: bool,
 }
 
 impl Default for MountOptions {
@@ -72,6 +74,7 @@ impl Default for MountOptions {
             uid: None,
             gid: None,
             umask: None,
+            remount: false,
         }
     }
 }
@@ -133,8 +136,10 @@ impl MountOptions {
     /// one holds, as in mount(8). With `sloppy`, options that nobody knows are passed over.
     pub fn parse<S: AsRef<str>>(lists: &[S], sloppy: bool) -> Result<Self, ConfigError> {
         let mut options = Self::default();
-        for option in lists.iter().flat_map(|list| list.as_ref().split(',')) {
-            let option = option.trim();
+        let words = || lists.iter().flat_map(|list| list.as_ref().split(',')).map(str::trim);
+        // mount(8) repeats all that the kernel shows of the mount.
+        let sloppy = sloppy || words().any(|option| option == "remount");
+        for option in words() {
             if !option.is_empty() && !options.take(option)? && !sloppy {
                 return Err(ConfigError(format!(
                     "there is no mount option {option:?}; there are: {OPTIONS_KNOWN}"
@@ -178,6 +183,10 @@ impl MountOptions {
                 self.relaxed = true;
                 return Ok(true);
             }
+            "remount" => {
+                self.remount = true;
+                return Ok(true);
+            }
             "allow_root" => {
                 "allow_root: the kernel lets in either the user who mounts or everybody; use \
                  allow_other, and the permissions of the files keep others out"
@@ -190,6 +199,21 @@ impl MountOptions {
             _ => return Ok(false),
         };
         Err(ConfigError(format!("cannot mount with {refused}")))
+    }
+
+    /// What of these a mount that was made with `made` cannot become, in words.
+    pub fn fixed_since(&self, made: &Self) -> Option<&'static str> {
+        let differs = |wanted: Option<u32>, is: Option<u32>| wanted.is_some() && wanted != is;
+        [
+            (made.read_only() && !self.read_only(), "that it is read-only"),
+            (self.allow_other && !made.allow_other, "who may enter (allow_other)"),
+            (self.relaxed && !made.relaxed, "what manifests it takes (relaxed)"),
+            (differs(self.uid, made.uid), "the owner that it shows (uid=)"),
+            (differs(self.gid, made.gid), "the group that it shows (gid=)"),
+            (differs(self.umask, made.umask), "the permissions that it shows (umask=)"),
+        ]
+        .into_iter()
+        .find_map(|(is_so, what)| is_so.then_some(what))
     }
 
     /// Whether nothing is to be written.
@@ -341,6 +365,21 @@ mod tests {
             let named = OPTIONS_KNOWN.split(", ").any(|known| known == *name);
             assert!(named || OPTIONS_IGNORED.contains(name), "{name}");
         }
+    }
+
+    #[test]
+    fn a_remount_changes_flags_and_nothing_else() {
+        let made = parse("rw,allow_other,uid=5").unwrap();
+        let fixed = |list: &str| parse(list).unwrap().fixed_since(&made);
+        assert!(parse("remount,ro").unwrap().remount);
+        assert_eq!(fixed("remount,ro"), None);
+        assert_eq!(fixed("rw,nosuid,user_id=0,group_id=0,allow_other,remount,ro"), None);
+        assert!(fixed("remount,uid=6").unwrap().contains("uid="));
+        assert!(fixed("remount,relaxed").unwrap().contains("relaxed"));
+        let read_only = parse("ro").unwrap();
+        assert!(
+            parse("remount,rw").unwrap().fixed_since(&read_only).unwrap().contains("read-only")
+        );
     }
 
     #[test]

@@ -92,7 +92,8 @@ macro_rules! suite {
                 an_upload_is_no_layer_before_it_is_finished
                 finish_with_a_wrong_digest_keeps_the_upload
                 a_finished_upload_can_only_be_read
-                a_cancelled_upload_can_only_be_read
+                a_cancelled_upload_is_read_and_written_by_who_has_it_open
+                room_is_reserved_and_given_back
                 an_upload_can_be_cancelled_twice
                 every_upload_is_listed_until_it_ends
                 uploads_are_listed_in_the_order_in_which_they_are_found
@@ -137,6 +138,8 @@ macro_rules! suite {
                 a_retag_takes_the_attributes_along
                 extended_attributes_are_set_listed_and_removed
                 a_folder_without_content_has_attributes
+                a_folder_that_is_yet_to_be_made_looks_like_its_repository
+                the_root_has_extended_attributes
                 attributes_of_what_is_not_there_are_unknown;
             repositories:
                 a_repository_that_was_never_made_is_unknown

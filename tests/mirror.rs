@@ -2,6 +2,16 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod common;
+#[path = "mirror/daemon.rs"]
+mod daemon;
+#[path = "mirror/interrupted.rs"]
+mod interrupted;
+#[path = "mirror/options.rs"]
+mod options;
+#[path = "mirror/source.rs"]
+mod source;
+#[path = "mirror/ways.rs"]
+mod ways;
 
 use common::{Mount, image, manifest_of, needs, noise, run_in, session_with};
 
@@ -78,32 +88,6 @@ fn rsync_brings_what_is_new_and_removes_what_is_gone() {
         new
         ",
     );
-}
-
-#[test]
-fn rsync_may_do_it_in_its_other_ways() {
-    needs!("fuse", "rsync", "umoci", "busybox", "jq");
-    let from = source();
-    for way in [
-        "-a --inplace",
-        "-a --partial",
-        "-a --delay-updates",
-        "-aH --fsync",
-        "-rltp --whole-file",
-        "-a -S",
-    ] {
-        let to = Mount::empty();
-        session_with(
-            from.beside(),
-            &[("TO", to.path().to_str().unwrap())],
-            &format!(
-                "
-                $ rsync {way} --exclude uploads mnt/ $TO/
-                $ diff -r --exclude uploads mnt $TO
-                "
-            ),
-        );
-    }
 }
 
 #[test]

@@ -95,7 +95,7 @@ fn a_repository_is_not_renamed_under_what_is_being_put_into_it() {
         b
         ",
     );
-    mount.assert_error(&["EBUSY", "rename b"]);
+    mount.assert_error(&["EBUSY", "rename a -> b"]);
 }
 
 #[test]

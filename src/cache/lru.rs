@@ -57,6 +57,13 @@ impl<K: Hash + Eq, V> Lru<K, V> {
         Some(value)
     }
 
+    /// Takes everything out, and the room that it took.
+    #[must_use = "drop it outside the lock"]
+    pub(super) fn clear(&mut self) -> impl Sized + use<K, V> {
+        self.weight = 0;
+        std::mem::replace(&mut self.entries, LruCache::unbounded())
+    }
+
     /// The weight of all entries together.
     pub(super) fn weight(&self) -> u64 {
         self.weight
@@ -113,6 +120,16 @@ mod tests {
         assert_eq!(lru.insert(1, 10, 1), displaced(None, &[10]));
         assert_eq!(lru.insert(1, 10, 0), displaced(None, &[]));
         assert_eq!(lru.get(&1), Some(&10));
+    }
+
+    #[test]
+    fn what_is_cleared_has_its_room_again() {
+        let mut lru = Lru::new(3);
+        assert_eq!(lru.insert(1, 10, 3), displaced(None, &[]));
+        drop(lru.clear());
+        assert_eq!(lru.get(&1), None);
+        assert_eq!(lru.weight(), 0);
+        assert_eq!(lru.insert(2, 20, 3), displaced(None, &[]));
     }
 
     #[derive(Clone, Debug)]

@@ -84,6 +84,11 @@ impl CachedRegistry {
     pub fn counters(&self) -> CacheCounters {
         self.remembered.counters()
     }
+
+    /// Forgets what tags and links resolved to: for when memory is to be given back.
+    pub fn forget_links(&self) {
+        self.remembered.forget_links();
+    }
 }
 
 impl Registry for CachedRegistry {
@@ -122,6 +127,18 @@ impl Registry for CachedRegistry {
 
     fn change(&self, change: &AttributesChange) -> Result<()> {
         self.inner.change(change)
+    }
+
+    fn extended(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        self.inner.extended(name)
+    }
+
+    fn extended_names(&self) -> Result<Vec<String>> {
+        self.inner.extended_names()
+    }
+
+    fn set_extended(&self, name: &str, value: Option<&[u8]>) -> Result<()> {
+        self.inner.set_extended(name, value)
     }
 
     fn sync(&self) -> Result<()> {

@@ -106,6 +106,13 @@ impl Remembered {
         Ok(stat)
     }
 
+    /// Forgets what names resolved to, and the memory that it took. It is believed for a moment only,
+    /// and a big listing has filled it with names that nobody asks for again.
+    pub(super) fn forget_links(&self) {
+        self.manifest_stats.clear();
+        self.layer_stats.clear();
+    }
+
     /// The manifest `digest`, when it is remembered; else what `read` gives, under its own digest.
     /// Whether a repository has it is for the caller to know.
     pub(super) fn manifest<E>(

@@ -60,6 +60,14 @@ impl<K: Hash + Eq, V> Shards<K, V> {
         drop(removed);
     }
 
+    /// Removes everything, one piece after the other.
+    pub(super) fn clear(&self) {
+        for shard in &self.shards {
+            let cleared = shard.lock().clear();
+            drop(cleared);
+        }
+    }
+
     /// The weight of all entries.
     pub(super) fn weight(&self) -> u64 {
         self.shards.iter().map(|shard| shard.lock().weight()).sum()

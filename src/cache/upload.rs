@@ -2,8 +2,8 @@
 
 use super::remembered::Remembered;
 use crate::model::{Digest, RepositoryName, Result, UploadId, UploadName};
-use crate::registry::{Layer, LayerUpload, UploadStat};
-use std::{any::Any, os::fd::BorrowedFd, sync::Arc};
+use crate::registry::{Allocation, Layer, LayerUpload, UploadStat};
+use std::{any::Any, ops::Range, os::fd::BorrowedFd, sync::Arc};
 
 pub(super) struct CachedUpload {
     inner: Arc<dyn LayerUpload>,
@@ -41,6 +41,10 @@ impl LayerUpload for CachedUpload {
 
     fn truncate(&self, length: u64) -> Result<()> {
         self.inner.truncate(length)
+    }
+
+    fn allocate(&self, range: Range<u64>, kind: Allocation) -> Result<()> {
+        self.inner.allocate(range, kind)
     }
 
     fn rename(&self, name: &UploadName) -> Result<()> {

@@ -1,5 +1,6 @@
 //! The command line as typed: what there is, its help with examples, and which part does it.
 
+mod remount;
 mod status;
 mod umount;
 
@@ -189,10 +190,14 @@ fn parsed<T>(
 }
 
 fn mount(args: MountArgs) -> Result<()> {
+    let options = MountOptions::parse(&args.options, false)?;
+    if options.remount {
+        return remount::run(&whole(&args.mountpoint)?, &options);
+    }
     let config = MountConfig {
         store: config::store(&args.source)?,
         mountpoint: whole(&args.mountpoint)?,
-        options: MountOptions::parse(&args.options, false)?,
+        options,
         foreground: args.foreground,
         log: args.log,
         threads: args.threads,
@@ -202,10 +207,17 @@ fn mount(args: MountArgs) -> Result<()> {
 }
 
 fn mount_as_helper(args: HelperArgs) -> Result<()> {
+    let options = MountOptions::parse(&args.options, args.sloppy)?;
+    if options.remount && args.fake {
+        return umount::find(&args.mountpoint).map(drop);
+    }
+    if options.remount {
+        return remount::run(&whole(&args.mountpoint)?, &options);
+    }
     let config = MountConfig {
         store: config::store(&args.source)?,
         mountpoint: whole(&args.mountpoint)?,
-        options: MountOptions::parse(&args.options, args.sloppy)?,
+        options,
         foreground: false,
         log: None,
         threads: config::THREADS_DEFAULT,

@@ -2,12 +2,14 @@
 
 use crate::cli::umount;
 use crate::fs::mountinfo::{self, Answer, MountEntry};
+use crate::fs::{errors_file, quoted};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::{
     fs,
     io::{self, Write},
     path::Path,
+    thread,
     time::Duration,
 };
 
@@ -27,11 +29,82 @@ pub(super) fn run(mountpoint: Option<&Path>, as_json: bool) -> Result<()> {
     }
 }
 
+/// How one mount fares.
+enum State {
+    /// What its control file says.
+    Alive(Value),
+    /// Why nothing is known, and what to do.
+    Unknown(String),
+}
+
+impl State {
+    fn of(entry: &MountEntry) -> Self {
+        let path = &entry.mountpoint;
+        let at = quoted(path);
+        match mountinfo::probe(path, PROBE_PATIENCE) {
+            Answer::Alive => {}
+            Answer::Stale => {
+                let source = quoted(Path::new(&entry.source));
+                return Self::Unknown(format!(
+                    "the daemon of the mount at {at} is gone: mount again (regfs mount {source} \
+                     {at}), or take it away (regfs umount {at})"
+                ));
+            }
+            Answer::Silent => {
+                return Self::Unknown(format!(
+                    "the mount at {at} does not answer: regfs umount --lazy {at} takes it away"
+                ));
+            }
+        }
+        let file = path.join(".regfs/status");
+        let text = match fs::read(&file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Self::Unknown(format!(
+                    "the mount at {at} lets nobody in but the user that mounted it: ask as that \
+                     user, or let others in (regfs mount -o allow_other)"
+                ));
+            }
+            Err(error) => {
+                return Self::Unknown(format!("could not read {}: {error}", quoted(&file)));
+            }
+        };
+        match serde_json::from_slice::<Value>(&text) {
+            Ok(Value::Object(mut fields)) => {
+                // As it is seen from here: what was mounted may be bound to another place.
+                let errors = errors_file(path).display().to_string();
+                fields.insert("errors".to_owned(), Value::from(errors));
+                Self::Alive(Value::Object(fields))
+            }
+            Ok(_) | Err(_) => Self::Unknown(format!("{} is not JSON", quoted(&file))),
+        }
+    }
+
+    fn refusals(&self) -> u64 {
+        match self {
+            Self::Alive(status) => status["refusals"].as_u64().unwrap_or(0),
+            Self::Unknown(_) => 0,
+        }
+    }
+}
+
+/// Asks all at once: each that hangs takes until its deadline.
+fn states(mounts: &[MountEntry]) -> Vec<State> {
+    thread::scope(|scope| {
+        let asked: Vec<_> =
+            mounts.iter().map(|entry| scope.spawn(move || State::of(entry))).collect();
+        let unknown = |_| State::Unknown("it could not be asked".to_owned());
+        asked.into_iter().map(|thread| thread.join().unwrap_or_else(unknown)).collect()
+    })
+}
+
 fn all(as_json: bool) -> Result<String> {
     let mounts = mountinfo::read().context("could not read /proc/self/mountinfo")?;
     let ours: Vec<MountEntry> = mounts.into_iter().filter(MountEntry::is_regfs).collect();
+    let states = states(&ours);
+    let mounts = || ours.iter().zip(&states);
     if as_json {
-        let list: Vec<Value> = ours.iter().map(mount_as_json).collect();
+        let list: Vec<Value> = mounts().map(|(entry, state)| mount_as_json(entry, state)).collect();
         return Ok(format!("{:#}\n", Value::from(list)));
     }
     if ours.is_empty() {
@@ -39,39 +112,104 @@ fn all(as_json: bool) -> Result<String> {
             "nothing is mounted; regfs mount SOURCE MOUNTPOINT mounts a registry\n".to_owned()
         );
     }
-    let heading = ["MOUNTPOINT", "STORE", "OPTIONS"].map(str::to_owned);
-    let rows = ours.iter().map(|entry| {
+    let heading = ["MOUNTPOINT", "STORE", "OPTIONS", "REFUSALS"].map(str::to_owned);
+    let rows = mounts().map(|(entry, state)| {
         [
             entry.mountpoint.to_string_lossy().into_owned(),
             entry.source.to_string_lossy().into_owned(),
             entry.options.join(","),
+            match (state, state.refusals()) {
+                (State::Alive(_), 0) => "none".to_owned(),
+                (State::Alive(_), count) => count.to_string(),
+                (State::Unknown(_), _) => "?".to_owned(),
+            },
         ]
     });
-    Ok(table(&std::iter::once(heading).chain(rows).collect::<Vec<_>>()))
+    let mut text = table(&std::iter::once(heading).chain(rows).collect::<Vec<_>>());
+    let refused = mounts().filter(|(_, state)| state.refusals() > 0);
+    let files: Vec<String> =
+        refused.map(|(entry, _)| quoted(&errors_file(&entry.mountpoint))).collect();
+    if !files.is_empty() {
+        text += &format!("\nwhat was refused, why, and what to do: cat {}\n", files.join(" "));
+    }
+    for (_, state) in mounts() {
+        if let State::Unknown(why) = state {
+            text += &format!("\n{why}\n");
+        }
+    }
+    Ok(text)
 }
 
-fn mount_as_json(entry: &MountEntry) -> Value {
+fn mount_as_json(entry: &MountEntry, state: &State) -> Value {
+    let (refusals, last, problem) = match state {
+        State::Alive(status) => (&status["refusals"], &status["last_refusal"], None),
+        State::Unknown(why) => (&Value::Null, &Value::Null, Some(why)),
+    };
     json!({
         "mountpoint": entry.mountpoint.to_string_lossy(),
         "store": entry.source.to_string_lossy(),
         "options": entry.options,
+        "refusals": refusals,
+        "last_refusal": last,
+        "errors": errors_file(&entry.mountpoint),
+        "problem": problem,
     })
 }
 
 /// Columns, each as wide as its widest cell, but for the last.
-fn table(rows: &[[String; 3]]) -> String {
+fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
     let width =
         |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let (first, second) = (width(0), width(1));
-    let lines = rows.iter().map(|[a, b, c]| format!("{a:first$}  {b:second$}  {c}\n"));
-    lines.collect()
+    let widths: [usize; COLUMNS] = std::array::from_fn(width);
+    let line = |row: &[String; COLUMNS]| {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
 }
 
 fn one(mountpoint: &Path, as_json: bool) -> Result<String> {
     let (path, entry) = umount::find(mountpoint)?;
+    let status = match State::of(&MountEntry { mountpoint: path, ..entry }) {
+        State::Alive(status) => status,
+        State::Unknown(why) => bail!("{why}"),
+    };
+    if as_json {
+        return Ok(format!("{status:#}\n"));
+    }
+    let mut lines = String::new();
+    describe("", &without_refusals(&status), &mut lines);
+    Ok(lines + &refusals(&status))
+}
+
+/// The fields that are shown last, all in one place.
+const REFUSAL_FIELDS: [&str; 3] = ["refusals", "last_refusal", "errors"];
+
+fn without_refusals(status: &Value) -> Value {
+    let fields = status.as_object().into_iter().flatten();
+    let others = fields.filter(|(name, _)| !REFUSAL_FIELDS.contains(&name.as_str()));
+    Value::Object(others.map(|(name, value)| (name.clone(), value.clone())).collect())
+}
+
+/// How much was refused, the last of it, and where the rest is.
+fn refusals(status: &Value) -> String {
+    let [count, last, errors] = REFUSAL_FIELDS.map(|name| &status[name]);
+    let file = quoted(Path::new(errors.as_str().unwrap_or_default()));
+    match (count.as_u64(), last.as_str()) {
+        (Some(0) | None, _) => format!("refusals: none\nerrors: cat {file}\n"),
+        (Some(count), last) => format!(
+            "refusals: {count}\nlast refusal: {}\nerrors: cat {file} tells each, why, and what to \
+             do\n",
+            last.unwrap_or("unknown")
+        ),
+    }
+}
+
+/// Fails unless somebody serves the mount at `path`.
+pub(super) fn check_alive(path: &Path, entry: &MountEntry) -> Result<()> {
     let shown = path.display();
-    match mountinfo::probe(&path, PROBE_PATIENCE) {
-        Answer::Alive => {}
+    match mountinfo::probe(path, PROBE_PATIENCE) {
+        Answer::Alive => Ok(()),
         Answer::Stale => bail!(
             "the daemon of the mount at {shown} is gone: mount again (regfs mount {} {shown}), or \
              take it away (regfs umount {shown})",
@@ -81,16 +219,6 @@ fn one(mountpoint: &Path, as_json: bool) -> Result<String> {
             bail!("the mount at {shown} does not answer: regfs umount --lazy {shown} takes it away")
         }
     }
-    let file = path.join(".regfs/status");
-    let text = fs::read(&file).with_context(|| format!("could not read {}", file.display()))?;
-    if as_json {
-        return Ok(String::from_utf8_lossy(&text).into_owned());
-    }
-    let status =
-        serde_json::from_slice(&text).with_context(|| format!("{} is not JSON", file.display()))?;
-    let mut lines = String::new();
-    describe("", &status, &mut lines);
-    Ok(lines + &errors(&path))
 }
 
 /// One line `key: value` for each value, whatever it belongs to: a newer daemon may say more than is
@@ -123,18 +251,6 @@ fn plain(value: &Value) -> String {
     }
 }
 
-/// Where the refusals are, how many, and the last.
-fn errors(mountpoint: &Path) -> String {
-    let file = mountpoint.join(".regfs/errors");
-    let Ok(text) = fs::read_to_string(&file) else { return String::new() };
-    let refusals = match (text.lines().count(), text.lines().last()) {
-        (0, _) | (_, None) => "no refusals".to_owned(),
-        (1, Some(last)) => format!("1 refusal: {last}"),
-        (count, Some(last)) => format!("{count} refusals, last: {last}"),
-    };
-    format!("errors: {} ({refusals})\n", file.display())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,15 +277,14 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_counted_and_the_last_is_shown() {
-        let dir = tempfile::tempdir().unwrap();
-        assert_eq!(errors(dir.path()), "");
-        let file = dir.path().join(".regfs/errors");
-        fs::create_dir(dir.path().join(".regfs")).unwrap();
-        fs::write(&file, "").unwrap();
-        assert!(errors(dir.path()).ends_with("errors (no refusals)\n"));
-        fs::write(&file, "one\ntwo\n").unwrap();
-        assert!(errors(dir.path()).ends_with("errors (2 refusals, last: two)\n"));
+    fn refusals_are_counted_and_their_file_can_be_pasted() {
+        let status = json!({ "pid": 7, "refusals": 0, "last_refusal": null, "errors": "/m/e" });
+        assert_eq!(refusals(&status), "refusals: none\nerrors: cat /m/e\n");
+        let status = json!({ "refusals": 2, "last_refusal": "two", "errors": "/my m/e" });
+        let text = refusals(&status);
+        assert!(text.starts_with("refusals: 2\nlast refusal: two\n"), "{text}");
+        assert!(text.contains("cat '/my m/e' "), "{text}");
+        assert_eq!(without_refusals(&status), json!({}));
     }
 
     #[test]

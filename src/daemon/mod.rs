@@ -6,6 +6,7 @@
 
 mod background;
 mod logging;
+mod memory;
 
 pub(crate) use background::wait_for_end;
 
@@ -155,29 +156,55 @@ fn compose(config: &MountConfig, settings: &MountSettings) -> Result<Arc<Registr
     let reference_check =
         if options.relaxed { ReferenceCheck::Relaxed } else { ReferenceCheck::Strict };
     let store_options = StoreOptions { reference_check, read_only: options.read_only() };
-    let store = LocalRegistry::open(&config.store, &store_options).map_err(|error| {
-        let missing = matches!(&error, Error::Io { source, .. }
-            if options.read_only() && source.kind() == io::ErrorKind::NotFound);
-        let at = config.store.display();
-        if missing {
-            anyhow!("there is no registry in {at}: mount it without -o ro once, which makes one")
-        } else {
-            error.into()
-        }
-    })?;
+    let store = LocalRegistry::open(&config.store, &store_options)
+        .map_err(|error| refused_store(config, error))?;
     let store = Arc::new(store);
     let registry = Arc::new(CachedRegistry::new(store.clone(), CacheLimits::default()));
+    let cache = Arc::clone(&registry);
+    let many_are_forgotten = memory::keeper(move || cache.forget_links())?;
     let shown = FsOptions {
         uid: options.uid,
         gid: options.gid,
         umask: options.umask,
         gives_files_away: rustix::process::geteuid().is_root(),
+        groups: own_groups(),
         source: config.store.to_string_lossy().into_owned(),
         mountpoint: settings.mountpoint.clone(),
         options: options.summary(),
+        read_only: options.read_only(),
         metrics: vec![store_metrics(store), cache_metrics(Arc::clone(&registry))],
+        many_are_forgotten: Some(many_are_forgotten),
     };
     Ok(Arc::new(RegistryFs::new(registry, shown)))
+}
+
+/// Why a store could not be opened, and what to do.
+fn refused_store(config: &MountConfig, error: Error) -> anyhow::Error {
+    let (at, read_only) = (config.store.display(), config.options.read_only());
+    let kind = if let Error::Io { source, .. } = &error { Some(source.kind()) } else { None };
+    match kind {
+        Some(io::ErrorKind::NotFound) if read_only => {
+            anyhow!("there is no registry in {at}: mount it without -o ro once, which makes one")
+        }
+        Some(io::ErrorKind::PermissionDenied) if read_only => {
+            anyhow!("{error}; let this user read the store {at}, or mount as root")
+        }
+        Some(io::ErrorKind::PermissionDenied) => anyhow!(
+            "{error}; the store {at} has to belong to who mounts it (chown -R): mount as its owner \
+             or as root, or with -o ro if reading it is enough"
+        ),
+        Some(io::ErrorKind::ReadOnlyFilesystem) => {
+            anyhow!("{error}; the disk is read-only: mount with -o ro")
+        }
+        Some(_) | None => error.into(),
+    }
+}
+
+/// The groups that who mounts may give files to.
+fn own_groups() -> Vec<u32> {
+    let others = rustix::process::getgroups().unwrap_or_default();
+    let own = rustix::process::getegid();
+    others.into_iter().chain([own]).map(rustix::process::Gid::as_raw).collect()
 }
 
 fn store_metrics(store: Arc<LocalRegistry>) -> MetricSource {

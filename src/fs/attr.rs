@@ -84,9 +84,11 @@ impl RegistryFs {
                 let attributes = self.repository(name).attributes().get(&Subject::Area(*area))?;
                 (folder(attributes), CHANGING_LIFE)
             }
-            Node::StagingFolder(..) | Node::Control => {
-                (folder(self.own_attributes(FOLDER_PERMISSIONS)), CHANGING_LIFE)
+            Node::StagingFolder(name, area, path) => {
+                let known = self.staging.attributes(&(name.clone(), *area, path.clone()));
+                (folder(known.unwrap_or_else(|| self.folder_attributes())), CHANGING_LIFE)
             }
+            Node::Control => (folder(self.folder_attributes()), CHANGING_LIFE),
             Node::ControlFile(control) => {
                 let length = self.control_text(*control).len() as u64;
                 (file(length, self.own_attributes(CONTROL_PERMISSIONS)), UNPUBLISHED_LIFE)
@@ -119,7 +121,9 @@ impl RegistryFs {
         match self.repository(name).manifests().stat(reference) {
             Ok(stat) => Ok((file(stat.length, stat.attributes), CHANGING_LIFE)),
             Err(error) if error.is_unknown() => Ok((self.writer_stat(node)?, UNPUBLISHED_LIFE)),
-            Err(Error::LinkDamaged { .. } | Error::Damaged { .. }) => Ok(self.damaged()),
+            Err(Error::LinkDamaged { .. } | Error::LinkDangling { .. } | Error::Damaged { .. }) => {
+                Ok(self.damaged())
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -130,8 +134,23 @@ impl RegistryFs {
         (file(0, self.own_attributes(DAMAGED_PERMISSIONS)), UNPUBLISHED_LIFE)
     }
 
+    /// An entry of which nothing is known but that it is listed; good for no time at all.
+    pub(super) fn unknown_entry(&self, node: &Node) -> Entry {
+        let (stat, life) = if node.is_folder() {
+            (self.unknown_folder(), UNPUBLISHED_LIFE)
+        } else {
+            self.damaged()
+        };
+        Entry { ino: self.inodes.look_up(node.clone()), stat, life }
+    }
+
+    /// A folder of which nothing is known.
+    pub(super) fn unknown_folder(&self) -> FileStat {
+        folder(self.own_attributes(FOLDER_PERMISSIONS))
+    }
+
     /// What the youngest writer of `node` has so far. Errors: `NoEntry` when nobody writes it.
-    fn writer_stat(&self, node: &Node) -> Result<FileStat> {
+    pub(super) fn writer_stat(&self, node: &Node) -> Result<FileStat> {
         match self.writers.get(node) {
             Some(Writer::Layer(writer)) if !writer.is_published() => {
                 let stat = writer.stat()?;
@@ -175,6 +194,11 @@ impl RegistryFs {
             accessed_at: at,
             changed_at: at,
         }
+    }
+
+    /// Attributes of a folder that exists in the mount only, and of which nobody said anything.
+    pub(super) fn folder_attributes(&self) -> Attributes {
+        self.own_attributes(FOLDER_PERMISSIONS)
     }
 
     fn draft_attributes(&self, draft: &DraftStat) -> Attributes {

@@ -1,8 +1,8 @@
 //! The texts of the control files.
 
 use crate::fs::RegistryFs;
-use crate::fs::node::ControlFile;
-use std::{fmt::Write as _, time::SystemTime};
+use crate::fs::node::{CONTROL_NAME, ControlFile};
+use std::{fmt::Write as _, path::Path, sync::atomic::Ordering, time::SystemTime};
 
 /// A number for `.regfs/metrics`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,11 +24,29 @@ impl RegistryFs {
     /// What a control file reads as now.
     pub(super) fn control_text(&self, file: ControlFile) -> String {
         match file {
-            ControlFile::Errors => self.refusals.text(),
+            ControlFile::Errors => self.legend() + &self.refusals.text(),
             ControlFile::Metrics => self.metrics(),
             ControlFile::Status => self.status(),
             ControlFile::Version => format!("regfs {}\n", env!("CARGO_PKG_VERSION")),
         }
+    }
+
+    /// What stands above the refusals: what leaves no line there, because the kernel refuses it by
+    /// itself, or because tools ask for it all the time and go on without it.
+    fn legend(&self) -> String {
+        let mut text = String::from(LEGEND);
+        if self.options.read_only {
+            let (source, at) = (&self.options.source, quoted(&self.options.mountpoint));
+            let source = quoted(Path::new(source));
+            put(
+                &mut text,
+                format_args!(
+                    "#   Read-only file system      this is mounted with -o ro: regfs umount {at} && \
+                     regfs mount {source} {at}\n"
+                ),
+            );
+        }
+        text
     }
 
     fn status(&self) -> String {
@@ -46,6 +64,7 @@ impl RegistryFs {
             "known_inodes": self.inodes.count(),
             "refusals": self.refusals.count(),
             "last_refusal": self.refusals.last(),
+            "errors": errors_file(&self.options.mountpoint),
         });
         format!("{status:#}\n")
     }
@@ -60,12 +79,20 @@ impl RegistryFs {
             value: value as u64,
         };
         let (read, written, copied) = self.counters.bytes();
+        let open_files = self.handles.count();
+        // Asked for after the files: a file is under way before it counts as closed.
+        let under_way = self.busy.load(Ordering::Acquire);
         let mut metrics = vec![
             counter("regfs_bytes_read_total", "Bytes read, without passthrough.", read),
             counter("regfs_bytes_written_total", "Bytes written.", written),
             counter("regfs_bytes_copied_total", "Bytes copied between open files.", copied),
             counter("regfs_refusals_total", "Refused operations.", self.refusals.count()),
-            gauge("regfs_open_files", "Open files and folders.", self.handles.count()),
+            gauge("regfs_open_files", "Open files and folders.", open_files),
+            gauge(
+                "regfs_calls_under_way",
+                "Calls that go on, and last closes of files.",
+                under_way,
+            ),
             gauge("regfs_open_uploads", "Uploads with an open file.", self.uploads.count()),
             gauge("regfs_known_inodes", "Inodes that the kernel holds.", self.inodes.count()),
         ];
@@ -89,6 +116,34 @@ impl RegistryFs {
         }
         text
     }
+}
+
+/// The first lines of `.regfs/errors`, each an error as tools print it.
+const LEGEND: &str = "\
+# What was refused, the last at the end: TIME pid PID OPERATION PATH: ERRNO: REASON; WHAT TO DO
+# These leave no line, as the kernel or the tool decides by itself:
+#   Permission denied          ls -ld shows who may; the owner and root may chmod and chown
+#   Operation not permitted    only the owner and root change mode, owner and times
+#   File exists                the name is taken; layers, manifests and uploads always are
+#   Invalid cross-device link  content is copied between repositories and disks: cp, then rm
+#   Stale file handle          it was removed or renamed: look again, or cd out and in
+#   Operation not supported    there are no access lists (chmod instead), and nothing is reserved
+#   Input/output error         when reading: the kernel reads layers from the disk, see dmesg
+";
+
+/// Where the refusals of the mount at `mountpoint` are.
+pub fn errors_file(mountpoint: &Path) -> std::path::PathBuf {
+    mountpoint.join(CONTROL_NAME).join(ControlFile::Errors.name())
+}
+
+/// A path as a person can paste it behind a command.
+pub fn quoted(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+:@%,=".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.into_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 /// Writing to a String cannot fail.

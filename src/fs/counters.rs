@@ -25,6 +25,7 @@ pub(super) enum Operation {
     Copy,
     Opendir,
     Readdir,
+    ReaddirPlus,
     Statfs,
     Getxattr,
     Setxattr,
@@ -34,7 +35,7 @@ pub(super) enum Operation {
 
 impl Operation {
     /// Every operation, in the order of the enum.
-    pub(super) const ALL: [Self; 25] = [
+    pub(super) const ALL: [Self; 26] = [
         Self::Lookup,
         Self::Getattr,
         Self::Setattr,
@@ -55,6 +56,7 @@ impl Operation {
         Self::Copy,
         Self::Opendir,
         Self::Readdir,
+        Self::ReaddirPlus,
         Self::Statfs,
         Self::Getxattr,
         Self::Setxattr,
@@ -85,6 +87,7 @@ impl Operation {
             Self::Copy => "copy_file_range",
             Self::Opendir => "opendir",
             Self::Readdir => "readdir",
+            Self::ReaddirPlus => "readdirplus",
             Self::Statfs => "statfs",
             Self::Getxattr => "getxattr",
             Self::Setxattr => "setxattr",

@@ -4,20 +4,21 @@ use crate::fs::fault::{Fault, Result};
 use crate::fs::inodes::Ino;
 use crate::fs::listing::{Entries, Listed, Listing, Mapped, Target};
 use crate::fs::node::{Node, shown};
-use crate::model::{Area, Digest, Error, RepositoryName, Tag};
+use crate::model::{Area, Digest, Error, RepositoryName, Tag, UploadName};
 use crate::registry::{Registry, UploadStat};
 use std::{
     collections::BTreeSet,
     ffi::{OsStr, OsString},
     os::unix::ffi::OsStrExt,
+    path::Path,
 };
 
-/// The listing of the folder `node`, which has the number `ino`. `staging` are the staging folders
-/// made in it.
+/// The listing of the folder `node`, which has the number `ino` and lies in the folder `parent`. `made`
+/// are folders in it that no upload has to name.
 pub(super) fn listing(
-    registry: &dyn Registry, node: &Node, ino: Ino, staging: &[OsString],
+    registry: &dyn Registry, node: &Node, ino: Ino, parent: Ino, made: Vec<OsString>,
 ) -> Result<Listing> {
-    let mut first = vec![folder(".", ino), folder("..", ino)];
+    let mut first = vec![folder(".", ino), folder("..", parent)];
     let rest = match node {
         Node::Root => Some(children(registry, None)?),
         Node::Repository(name) => {
@@ -28,18 +29,11 @@ pub(super) fn listing(
             Some(children(registry, Some(name))?)
         }
         Node::Area(name, area) => {
-            first.extend(area_files(registry, name, *area, staging)?);
+            first.extend(staged(registry, (name, *area, OsStr::new("")), made)?);
             area_rest(registry, name, *area)?
         }
-        Node::StagingFolder(name, area, folder) => {
-            for upload in uploads(registry, name)? {
-                if let Some(upload_name) = &upload.name
-                    && upload_name.area() == *area
-                    && upload_name.folder() == Some(folder)
-                {
-                    first.push(upload_entry(upload_name.file(), name, &upload));
-                }
-            }
+        Node::StagingFolder(name, area, path) => {
+            first.extend(staged(registry, (name, *area, path), made)?);
             None
         }
         Node::Control => {
@@ -67,42 +61,59 @@ fn children(registry: &dyn Registry, parent: Option<&RepositoryName>) -> Result<
     })))
 }
 
-/// The files of an area that are uploads, and its staging folders.
-fn area_files(
-    registry: &dyn Registry, name: &RepositoryName, area: Area, staging: &[OsString],
+/// The uploads and folders in the folder at `path` of an area, which is empty for the area itself.
+fn staged(
+    registry: &dyn Registry, (name, area, path): (&RepositoryName, Area, &OsStr),
+    made: Vec<OsString>,
 ) -> Result<Vec<Listed>> {
     let mut files = Vec::new();
-    let mut folders: BTreeSet<OsString> = staging.iter().cloned().collect();
+    let mut folders: BTreeSet<OsString> = made.into_iter().collect();
     let mut taken = BTreeSet::new();
+    let mut nameless = Vec::new();
+    let is_area = path.is_empty();
     // The youngest come first, and of several with one name that is found under it.
     for upload in &uploads(registry, name)? {
         match &upload.name {
-            // Begun by another program.
-            None if area == Area::Uploads => {
-                let uuid = upload.uuid.to_string();
-                files.push(upload_entry(OsStr::new(&uuid), name, upload));
-            }
+            None if is_area && area == Area::Uploads => nameless.push(upload.uuid),
             Some(upload_name) if upload_name.area() == area => {
                 let file = upload_name.file();
-                match upload_name.folder() {
-                    Some(folder) => drop(folders.insert(folder.to_owned())),
+                match way_from(path, upload_name) {
+                    None => {}
+                    Some(Some(folder)) => drop(folders.insert(folder.to_owned())),
                     // A layer that is being written under its digest is not listed.
-                    None if area != Area::Uploads && !file.as_bytes().starts_with(b".") => {}
-                    None if taken.insert(file.to_owned()) => {
+                    Some(None)
+                        if is_area
+                            && area != Area::Uploads
+                            && !file.as_bytes().starts_with(b".") => {}
+                    Some(None) if taken.insert(file.to_owned()) => {
                         files.push(upload_entry(file, name, upload));
                     }
-                    None => {}
+                    Some(None) => {}
                 }
             }
             None | Some(_) => {}
         }
     }
-    files.extend(
-        folders
-            .into_iter()
-            .map(|folder| listed(folder.clone(), Node::StagingFolder(name.clone(), area, folder))),
-    );
+    // Those of other programs are found by their UUID, unless somebody took that for a name.
+    for uuid in nameless {
+        let file = OsString::from(uuid.to_string());
+        if !taken.contains(&file) {
+            files.push(listed(file, Node::Upload(name.clone(), uuid)));
+        }
+    }
+    files.extend(folders.into_iter().map(|folder| {
+        let inner = Path::new(path).join(&folder).into_os_string();
+        listed(folder, Node::StagingFolder(name.clone(), area, inner))
+    }));
     Ok(files)
+}
+
+/// How an upload is reached from the folder at `path` of its area: by which folder there, or
+/// directly. `None` when it lies elsewhere.
+fn way_from<'a>(path: &OsStr, upload: &'a UploadName) -> Option<Option<&'a OsStr>> {
+    let folder = Path::new(upload.folder().unwrap_or_default());
+    let mut way = folder.strip_prefix(path).ok()?.components();
+    Some(way.next().map(|folder| folder.as_os_str()))
 }
 
 /// The layers or tags of a repository.

@@ -36,15 +36,26 @@ pub fn explain(fault: &Fault) -> Explanation {
         Fault::BufferTooSmall { .. } => quiet(libc::ERANGE),
         // cp and install fall back to chmod when ACLs are not supported.
         Fault::NotKept(_) => quiet(libc::EOPNOTSUPP),
+        Fault::Unkept(_) => refused(
+            libc::EOPNOTSUPP,
+            "leave them out (rsync without -A and -X); mode, owner and times are kept, and \
+             attributes called user.…",
+        ),
         // mv and rsync copy and remove when they get this.
         Fault::CrossDevice => quiet(libc::EXDEV),
+        Fault::Finished(_) => refused(libc::EPERM, "write before it is renamed, or another file"),
+        Fault::Cancelled => refused(libc::ENOENT, "write it again, from the beginning"),
+        Fault::NothingWritten => refused(libc::EBADMSG, "copy the whole content to it"),
+        Fault::LateWrite => refused(libc::EIO, "call msync before close, or close after munmap"),
         Fault::BadHandle => refused(libc::EBADF, "open the file again, for what is to be done"),
         Fault::NotADirectory => quiet(libc::ENOTDIR),
         Fault::IsADirectory => quiet(libc::EISDIR),
-        Fault::FolderNotEmpty => quiet(libc::ENOTEMPTY),
-        Fault::AttributeFixed { .. } => {
-            refused(libc::EPERM, "leave the user.regfs attributes alone; they follow the content")
-        }
+        Fault::FolderNotEmpty => refused(libc::ENOTEMPTY, NOT_EMPTY_REMEDY),
+        Fault::PositionUnknown => refused(libc::EINVAL, "list the folder from its beginning"),
+        Fault::AttributeFixed { .. } => refused(
+            libc::EPERM,
+            "leave attributes called user.regfs.… out; they follow the content by themselves",
+        ),
         Fault::TooLong => refused(libc::EFBIG, "write a shorter file"),
         Fault::Panic(_) => refused(libc::EIO, "report this, with the log"),
     }
@@ -54,7 +65,8 @@ fn explain_error(error: &Error) -> Explanation {
     let refused = |number, remedy| Explanation { number, remedy, is_refusal: true };
     let quiet = |number| Explanation { number, remedy: "", is_refusal: false };
     match error {
-        Error::NameInvalid { .. } => refused(libc::EINVAL, "use a name of that form"),
+        Error::NameInvalid { kind, .. } => refused(libc::EINVAL, name_remedy(kind)),
+        Error::NameTooLong { .. } => refused(libc::ENAMETOOLONG, "use a shorter name"),
         Error::RepositoryUnknown(_)
         | Error::TagUnknown(..)
         | Error::ManifestUnknown(..)
@@ -64,21 +76,21 @@ fn explain_error(error: &Error) -> Explanation {
         // A TarSum is promised of an archive, and other content has none.
         Error::DigestMismatch { .. } | Error::TarInvalid { .. } | Error::GzipInvalid(_) => refused(
             libc::EBADMSG,
-            "give it the name of the content that it has, or write the right content; what lies in \
-             uploads/ stays there",
+            "name it by the digest that it has, or copy the right file; an upload stays as it is",
         ),
         Error::Damaged { .. } | Error::LinkDamaged { .. } => refused(
             libc::EBADMSG,
-            "put the content again from a good copy: that replaces what is damaged",
+            "copy it here again from a good copy: that replaces what is damaged",
         ),
+        Error::LinkDangling { .. } => refused(libc::ENOLINK, "remove the tag, or put it again"),
         Error::ManifestInvalid(_) => refused(
             libc::EINVAL,
-            "write a whole manifest of a known format: Docker schema 2 or list, OCI manifest or \
-             index",
+            "copy a whole manifest, which is JSON: Docker schema 2 or list, OCI manifest or index",
         ),
-        Error::ManifestTooLarge { .. } => {
-            refused(libc::EFBIG, "make it shorter: registries take no longer manifest")
-        }
+        Error::ManifestTooLarge { .. } => refused(
+            libc::EFBIG,
+            "make it shorter: no registry takes more; big content is for layers/",
+        ),
         // ENOLINK prints "Link has been severed": the manifest points at what is not there.
         Error::ReferencesUnknown { .. } => refused(
             libc::ENOLINK,
@@ -86,32 +98,31 @@ fn explain_error(error: &Error) -> Explanation {
              mount with -o relaxed",
         ),
         Error::ManifestMisplaced { .. } => {
-            refused(libc::EINVAL, "put it under the repository and tag that it names")
+            refused(libc::EINVAL, "copy it to the repository and tag that it names")
         }
-        Error::ManifestUntagged => refused(libc::EINVAL, "put it under a tag or its digest"),
-        Error::SignatureRejected(_) => refused(
-            libc::EKEYREJECTED,
-            "convert it: skopeo copy --format v2s2 or --format oci writes a format without \
-             signatures",
-        ),
-        Error::SignatureMissing => {
-            refused(libc::ENOKEY, "convert it: skopeo copy --format v2s2 or --format oci")
-        }
+        Error::ManifestUntagged => refused(libc::EINVAL, "copy it to a tag, or to its digest"),
+        Error::SignatureRejected(_) => refused(libc::EKEYREJECTED, SIGNATURE_REMEDY),
+        Error::SignatureMissing => refused(libc::ENOKEY, SIGNATURE_REMEDY),
         Error::LayerImmutable(_) => refused(
             libc::EPERM,
-            "content never changes under its digest; write the new content to uploads/ and \
-             rename it to its own digest",
+            "content never changes under its digest: copy new content to uploads/, then mv it to \
+             its own digest; a manifest goes to a tag",
         ),
-        Error::Busy(_) => refused(libc::EBUSY, "wait until the writer has closed it"),
+        Error::Busy(_) => {
+            refused(libc::EBUSY, "wait until the process that writes it has closed it, or end that")
+        }
         Error::UploadBusy(_) => {
             refused(libc::EBUSY, "wait until the other process has closed it, or end that")
         }
         Error::TooMany { .. } => refused(libc::ENFILE, "close some, and try again"),
-        Error::NotEmpty(_) => quiet(libc::ENOTEMPTY),
+        // As the disk itself answers, which does not say of what there is no more.
+        Error::AttributesFull { .. } => refused(libc::ENOSPC, ATTRIBUTES_REMEDY),
+        Error::NotEmpty(_) => refused(libc::ENOTEMPTY, NOT_EMPTY_REMEDY),
+        // mv tries whether a name is free, and knows what to do when it is not.
         Error::Exists(_) => quiet(libc::EEXIST),
-        Error::ReadOnly => refused(libc::EROFS, "mount it again without -o ro"),
+        Error::ReadOnly => refused(libc::EROFS, "unmount it, and mount it again without -o ro"),
         Error::Unsupported(_) => {
-            refused(libc::EPERM, "see the table in README, what each call means")
+            refused(libc::EPERM, "README has a table of what each command means here")
         }
         Error::StoreSplit { .. } => refused(
             libc::EPROTO,
@@ -125,12 +136,43 @@ fn explain_error(error: &Error) -> Explanation {
     }
 }
 
+/// What to do about a folder that is not empty.
+const NOT_EMPTY_REMEDY: &str =
+    "remove what is in it first (rm -r); what is being written may not be listed";
+
+/// What to do when a file has no room for more attributes.
+const ATTRIBUTES_REMEDY: &str = "set fewer or shorter attributes: ext4 keeps about 4,000 bytes of \
+                                 them for a file; or free space";
+
+/// What to do about a schema 1 manifest.
+const SIGNATURE_REMEDY: &str = "convert the image to a format without signatures: skopeo copy \
+                                --format v2s2, or --format oci";
+
+/// What to do about a name that nothing of its kind can have.
+fn name_remedy(kind: &str) -> &'static str {
+    match kind {
+        "digest" => {
+            "name it by its digest, or copy it to uploads/ under any name and then mv it to its \
+             digest (getfattr -n user.regfs.digest tells it)"
+        }
+        "tag" => "choose another tag",
+        "repository" => "choose another name",
+        _ => "choose another name of that form",
+    }
+}
+
 /// What to do about the disk's own errors, which are passed on unchanged.
 fn io_remedy(number: i32) -> &'static str {
     match number {
-        libc::ENOSPC => "free space in the store's file system; an upload goes on where it stopped",
-        libc::EDQUOT => "raise the quota, or remove something",
-        libc::EIO => "check the disk beneath the store, and the kernel's log",
+        libc::ENOSPC => "free space on the store's disk (df); an upload goes on where it stopped",
+        libc::EDQUOT => {
+            "raise the quota on the store's disk, or remove something; an upload goes on where it \
+             stopped"
+        }
+        libc::EIO => {
+            "the disk beneath the store fails: see the kernel's log (dmesg); then copy again what \
+             was being written"
+        }
         libc::EACCES | libc::EPERM => {
             "let the user that mounted regfs own the store, or mount as root"
         }
@@ -138,6 +180,7 @@ fn io_remedy(number: i32) -> &'static str {
         libc::EROFS => {
             "the store's file system is read-only; mount with -o ro, or make it writable"
         }
+        libc::EOPNOTSUPP => "the store's file system cannot do this; go on without",
         _ => "check the store's folder",
     }
 }

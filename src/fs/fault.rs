@@ -29,12 +29,29 @@ pub enum Fault {
         /// Length of the value.
         length: usize,
     },
-    /// The file system has no such thing; callers go on without it.
+    /// The file system has no such thing; tools ask for it all the time, and go on without it.
     #[error("{0} are not kept here")]
     NotKept(&'static str),
+    /// The file system has no such thing, and who asked wanted it.
+    #[error("{0} are not kept here")]
+    Unkept(&'static str),
     /// A rename or link that would have to copy data; tools copy and remove instead.
     #[error("moving this would copy data; copy it, then remove the original")]
     CrossDevice,
+    /// The upload that is open became something that does not change any more.
+    #[error("the upload is finished: it is {0} now, and cannot change")]
+    Finished(String),
+    /// The upload that is open was cancelled.
+    #[error("the upload was removed while it was open")]
+    Cancelled,
+    /// A file was opened anew, and closed with nothing in it.
+    #[error("nothing was written to it, and nothing was published")]
+    NothingWritten,
+    /// Something came through a memory map after the last close, which alone publishes.
+    #[error(
+        "this was written through a memory map after the file was closed, and is not published"
+    )]
+    LateWrite,
     /// The open file was opened for something else.
     #[error("the file was not opened for this")]
     BadHandle,
@@ -47,6 +64,9 @@ pub enum Fault {
     /// A staging folder or area still has files.
     #[error("the folder still has files in it")]
     FolderNotEmpty,
+    /// A place in a folder that the listing has not given out, or too long ago.
+    #[error("the listing does not know this place, or no longer")]
+    PositionUnknown,
     /// A virtual attribute has one value, and it was to be given another.
     #[error("{name} is {value}, because the content decides it")]
     AttributeFixed {

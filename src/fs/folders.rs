@@ -6,19 +6,17 @@ use crate::fs::fault::{Fault, Result};
 use crate::fs::handles::Handle;
 use crate::fs::inodes::Ino;
 use crate::fs::listing::{Listed, Listing, Target};
+use crate::fs::mapping::Mapping;
 use crate::fs::node::{Name, Node};
+use crate::fs::staging::{changed, folder_in, place};
 use crate::fs::{Caller, RegistryFs};
-use crate::model::{Area, Error, RepositoryName};
+use crate::model::{AttributesChange, Error};
 use crate::registry::{Capacity, Subject};
 use parking_lot::Mutex;
 use std::{
-    ffi::{OsStr, OsString},
-    time::Duration,
+    ffi::OsStr,
+    time::{Duration, SystemTime},
 };
-
-/// How many staging folders may exist that no upload names. rsync makes one for a folder that it
-/// copies into, and removes it.
-const STAGING_FOLDERS_MAX: usize = 4096;
 
 /// An entry of a listing, as the adapter encodes it.
 pub(super) struct Row<'a> {
@@ -35,29 +33,38 @@ pub(super) struct Row<'a> {
 }
 
 impl RegistryFs {
-    /// Makes the folder `name` in the folder `parent`: a repository, or a staging folder.
+    /// Makes the folder `name` in the folder `parent`: a repository, or a folder for uploads.
     pub(super) fn mkdir(
         &self, caller: &Caller, parent: Ino, name: &OsStr, permissions: u32,
     ) -> Result<Entry> {
         let folder = self.node(parent)?;
         match (folder.child(name), &*folder) {
             (Name::Node(Node::Repository(repository)), _) => {
+                let attributes = self.creation_of_folder(caller, &folder, permissions)?;
                 self.registry.create(&repository)?;
-                let attributes = self.creation(caller, permissions);
                 let kept = self.repository(&repository);
                 kept.attributes().change(&Subject::Repository, &attributes)?;
                 self.entry(Node::Repository(repository))
             }
             (Name::Node(node), _) if self.stat(&node).is_ok() => Err(Fault::exists(name)),
-            (Name::Upload, Node::Area(repository, area @ (Area::Layers | Area::Manifests))) => {
-                if self.find(&folder, name).is_ok() {
-                    return Err(Fault::exists(name));
+            (Name::Upload, _) => {
+                let key = folder_in(&folder, name).ok_or(Fault::NotADirectory)?;
+                match self.find(&folder, name) {
+                    Ok(_) => return Err(Fault::exists(name)),
+                    Err(Fault::NoEntry) => {}
+                    Err(fault) => return Err(fault),
                 }
-                let key = (repository.clone(), *area, name.to_owned());
-                self.make_staging(key)?;
-                self.entry(Node::StagingFolder(repository.clone(), *area, name.to_owned()))
+                let now = Some(SystemTime::now());
+                let new = AttributesChange {
+                    modified_at: now,
+                    accessed_at: now,
+                    ..self.creation_of_folder(caller, &folder, permissions)?
+                };
+                self.staging.make(key.clone(), changed(self.folder_attributes(), &new))?;
+                self.touch_folder(&folder);
+                self.entry(Node::StagingFolder(key.0, key.1, key.2))
             }
-            (Name::Node(_) | Name::Upload, _) => {
+            (Name::Node(_), _) => {
                 let reason = "there are no folders here, only files";
                 Err(Error::Unsupported(reason).into())
             }
@@ -74,20 +81,23 @@ impl RegistryFs {
         match &node {
             Node::Repository(repository) => {
                 self.registry.remove(repository)?;
-                self.forget_staging(repository);
+                self.staging.forget_repository(repository);
                 self.inodes.detach_repository(repository);
             }
             Node::Area(..) => {
-                if self.listing(&node, parent)?.has_more()? {
+                if !self.is_empty(&node)? {
                     return Err(Fault::FolderNotEmpty);
                 }
+                // The kernel lists nothing any more in what was removed, under whatever name.
+                self.inodes.detach(&node);
             }
             Node::StagingFolder(repository, area, file) => {
-                if self.listing(&node, parent)?.has_more()? {
+                if !self.is_empty(&node)? {
                     return Err(Fault::FolderNotEmpty);
                 }
-                self.staging.lock().remove(&(repository.clone(), *area, file.clone()));
+                self.staging.remove(&(repository.clone(), *area, file.clone()));
                 self.inodes.detach(&node);
+                self.touch_folder(&folder);
             }
             Node::Control => return Err(Error::Unsupported("the control folder stays").into()),
             Node::Root
@@ -100,50 +110,49 @@ impl RegistryFs {
         Ok(())
     }
 
-    fn make_staging(&self, key: (RepositoryName, Area, OsString)) -> Result<()> {
-        let mut staging = self.staging.lock();
-        if staging.len() >= STAGING_FOLDERS_MAX {
-            let limit = STAGING_FOLDERS_MAX;
-            return Err(Error::TooMany { what: "staging folders", limit }.into());
-        }
-        staging.insert(key);
-        Ok(())
-    }
-
-    fn forget_staging(&self, repository: &RepositoryName) {
-        self.staging.lock().retain(|(name, ..)| !name.is_within(repository));
-    }
-
     /// Opens the folder `ino` for listing.
     pub(super) fn opendir(&self, ino: Ino) -> Result<u64> {
         let node = self.node(ino)?;
         let listing = self.listing(&node, ino)?;
-        Ok(self.handles.insert(ino, Handle::Folder(Mutex::new(listing))))
+        Ok(self.handles.insert(ino, Handle::Folder(Mutex::new(listing)), Mapping::None))
+    }
+
+    /// Whether there is anything in a folder.
+    pub(super) fn is_empty(&self, folder: &Node) -> Result<bool> {
+        // Its number is not looked at.
+        Ok(!self.listing(folder, Ino::ROOT)?.has_more()?)
     }
 
     fn listing(&self, node: &Node, ino: Ino) -> Result<Listing> {
-        let mut staging = Vec::new();
-        if let Node::Area(repository, area) = node {
-            let made = self.staging.lock();
-            let here = made.iter().filter(|(name, of, _)| name == repository && of == area);
-            staging.extend(here.map(|(.., folder)| folder.clone()));
-        }
-        entries::listing(&*self.registry, node, ino, &staging)
+        let made = place(node).map(|(name, area, path)| self.staging.inside(name, area, path));
+        // The kernel holds the folders above the one it lists. The root's is the root.
+        let parent = node.parent().and_then(|parent| self.inodes.number(&parent));
+        let parent = parent.unwrap_or(ino);
+        entries::listing(&*self.registry, node, ino, parent, made.unwrap_or_default())
     }
 
-    /// Lists entries of an open folder from `offset` on, until `add` says that the reply is full.
-    /// With `attributes`, each entry but `.` and `..` is given out to the kernel.
+    /// Lists entries of the open folder `ino` from `offset` on, until `add` says that the reply is
+    /// full. With `attributes`, each entry but `.` and `..` is given out to the kernel.
     pub(super) fn readdir(
-        &self, handle: u64, offset: u64, attributes: bool, add: &mut dyn FnMut(Row<'_>) -> bool,
+        &self, (ino, handle): (Ino, u64), offset: u64, attributes: bool,
+        add: &mut dyn FnMut(Row<'_>) -> bool,
     ) -> Result<()> {
         let handle = self.handles.get(handle)?;
         let Handle::Folder(listing) = &*handle else { return Err(Fault::NotADirectory) };
         let mut listing = listing.lock();
+        if offset == 0 && !listing.is_new() {
+            // rewinddir(3): what has come and gone since is seen. A removed folder has nothing.
+            let known = self.known(ino)?;
+            if known.detached {
+                return Err(Fault::NoEntry);
+            }
+            listing.renew(self.listing(&known.node, ino)?);
+        }
         listing.seek(offset)?;
         let mut before = offset;
         while let Some((listed, offset)) = listing.next()? {
             let full = match attributes {
-                true => self.add_with_attributes(&listed, offset, add)?,
+                true => self.add_with_attributes(&listed, offset, add),
                 false => self.add_name(&listed, offset, add),
             };
             if full {
@@ -158,33 +167,32 @@ impl RegistryFs {
     fn add_name(&self, listed: &Listed, offset: u64, add: &mut dyn FnMut(Row<'_>) -> bool) -> bool {
         let (ino, is_folder) = match &listed.target {
             Target::Folder(ino) => (*ino, true),
-            Target::Node(node) => {
-                (self.inodes.number(node).unwrap_or(Ino::UNKNOWN), node.is_folder())
-            }
+            Target::Node(node) => (self.inodes.show(node), node.is_folder()),
         };
         add(Row { name: &listed.name, ino, is_folder, offset, stat: None })
     }
 
     fn add_with_attributes(
         &self, listed: &Listed, offset: u64, add: &mut dyn FnMut(Row<'_>) -> bool,
-    ) -> Result<bool> {
+    ) -> bool {
         let name = &listed.name;
         let node = match &listed.target {
             Target::Folder(ino) => {
-                let entry = self.getattr(*ino)?;
-                let stat = Some((entry.stat, entry.life));
-                return Ok(add(Row { name, ino: *ino, is_folder: true, offset, stat }));
+                // The kernel looks at nothing but the number.
+                let stat = Some((self.unknown_folder(), Duration::ZERO));
+                return add(Row { name, ino: *ino, is_folder: true, offset, stat });
             }
             Target::Node(node) => node,
         };
         let entry = match self.entry(node.clone()) {
             Ok(entry) => entry,
             // It went while the folder was being listed.
-            Err(Fault::NoEntry) => return Ok(false),
-            // One that cannot be looked at must not hide the others.
+            Err(Fault::NoEntry) => return false,
+            // One that cannot be looked at is there all the same, and whoever looks at it is told
+            // why not: the kernel asks again at once.
             Err(fault) => {
-                log::warn!("cannot list {}: {fault}", node.path());
-                return Ok(false);
+                log::debug!("cannot look at {}: {fault}", node.path());
+                self.unknown_entry(node)
             }
         };
         let stat = Some((entry.stat, entry.life));
@@ -193,7 +201,7 @@ impl RegistryFs {
         if full {
             self.inodes.forget(entry.ino, 1);
         }
-        Ok(full)
+        full
     }
 
     /// How much room there is.

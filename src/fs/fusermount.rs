@@ -26,6 +26,9 @@ use std::{
 /// Where it is, when `PATH` does not lead to it: `mount` and `systemd` may run with a bare one.
 const PROGRAMS: [&str; 3] = ["fusermount3", "/usr/bin/fusermount3", "/bin/fusermount3"];
 
+/// How it begins what it says; whoever reads that knows from us who speaks.
+const PREFIX: &str = "fusermount3: ";
+
 /// Mounts at `mountpoint` and gives the descriptor on which requests arrive.
 pub(super) fn mount(
     mountpoint: &Path, source: &OsStr, options: &[&str],
@@ -81,7 +84,9 @@ fn run(arguments: impl Fn(&mut Command)) -> Result<Output, MountError> {
 }
 
 fn refusal(mountpoint: &Path, output: &Output) -> MountError {
-    let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let lines = said.lines().map(|line| line.strip_prefix(PREFIX).unwrap_or(line).trim());
+    let said = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
     let said = if said.is_empty() { output.status.to_string() } else { said };
     MountError::Helper { mountpoint: mountpoint.to_owned(), said }
 }

@@ -5,6 +5,7 @@ use crate::fs::inodes::Ino;
 use crate::fs::layer_writer::LayerWriter;
 use crate::fs::listing::Listing;
 use crate::fs::manifest_writer::ManifestWriter;
+use crate::fs::mapping::Mapping;
 use crate::fs::node::Node;
 use crate::model::{Error, RepositoryName, UploadId};
 use crate::registry::{Layer, LayerUpload, Registry, UploadReader};
@@ -13,7 +14,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     thread,
     time::Duration,
@@ -38,6 +39,30 @@ pub(super) enum Handle {
 }
 
 impl Handle {
+    /// Whether it has content that was not published when it was opened.
+    pub(super) fn is_unpublished(&self) -> bool {
+        match self {
+            Self::Upload(_)
+            | Self::UploadReader(_)
+            | Self::LayerWriter(_)
+            | Self::ManifestWriter(_) => true,
+            Self::Layer(..) | Self::Pinned(_) | Self::Folder(_) => false,
+        }
+    }
+
+    /// After the last close: what is lost and nobody was told of.
+    pub(super) fn loss(&self) -> Option<Fault> {
+        match self {
+            Self::LayerWriter(writer) => writer.loss(),
+            Self::ManifestWriter(writer) => writer.loss(),
+            Self::Layer(..)
+            | Self::Pinned(_)
+            | Self::Upload(_)
+            | Self::UploadReader(_)
+            | Self::Folder(_) => None,
+        }
+    }
+
     /// How long the file is, whether or not it still has a name.
     pub(super) fn length(&self) -> u64 {
         match self {
@@ -63,32 +88,68 @@ impl Handle {
 #[derive(Default)]
 pub(super) struct Handles {
     next: AtomicU64,
-    table: RwLock<HashMap<u64, (Ino, Arc<Handle>)>>,
+    table: RwLock<HashMap<u64, OpenFile>>,
+}
+
+/// A file or folder that is open.
+pub(super) struct OpenFile {
+    pub(super) ino: Ino,
+    pub(super) handle: Arc<Handle>,
+    mapping: Mapping,
+    /// The process that closed a descriptor of it last: the kernel does not say who was the last
+    /// of all.
+    pub(super) closer: AtomicU32,
 }
 
 impl Handles {
     /// Keeps an open `handle` of `ino` and gives its number, which is never given out again.
-    pub(super) fn insert(&self, ino: Ino, handle: Handle) -> u64 {
+    pub(super) fn insert(&self, ino: Ino, handle: Handle, mapping: Mapping) -> u64 {
         let number = self.next.fetch_add(1, Ordering::Relaxed) + 1;
-        self.table.write().insert(number, (ino, Arc::new(handle)));
+        let file = OpenFile { ino, handle: Arc::new(handle), mapping, closer: AtomicU32::new(0) };
+        self.table.write().insert(number, file);
         number
     }
 
     /// Some open handle of `ino`. This looks at all; it is for files whose name is gone.
     pub(super) fn of(&self, ino: Ino) -> Option<Arc<Handle>> {
         let table = self.table.read();
-        table.values().find(|(of, _)| *of == ino).map(|(_, handle)| Arc::clone(handle))
+        table.values().find(|file| file.ino == ino).map(|file| Arc::clone(&file.handle))
+    }
+
+    /// The inode that the handle was opened by.
+    pub(super) fn ino(&self, number: u64) -> Option<Ino> {
+        self.table.read().get(&number).map(|file| file.ino)
+    }
+
+    /// Whether published content is open under `ino`. This looks at all.
+    pub(super) fn has_reader(&self, ino: Ino) -> bool {
+        self.table.read().values().any(|file| file.ino == ino && !file.handle.is_unpublished())
+    }
+
+    /// What programs may do with maps of what is open under `ino`, at most. This looks at all.
+    pub(super) fn mapping(&self, ino: Ino) -> Mapping {
+        let table = self.table.read();
+        let open = table.values().filter(|file| file.ino == ino);
+        open.map(|file| file.mapping).max().unwrap_or(Mapping::None)
     }
 
     /// The handle of this number.
     pub(super) fn get(&self, number: u64) -> Result<Arc<Handle>> {
         let table = self.table.read();
-        table.get(&number).map(|(_, handle)| Arc::clone(handle)).ok_or(Fault::BadHandle)
+        table.get(&number).map(|file| Arc::clone(&file.handle)).ok_or(Fault::BadHandle)
     }
 
-    /// Takes the handle out; it goes when the last call on it is over.
-    pub(super) fn remove(&self, number: u64) -> Option<Arc<Handle>> {
-        self.table.write().remove(&number).map(|(_, handle)| handle)
+    /// The handle of this number, of which the process `pid` closes a descriptor.
+    pub(super) fn closed_by(&self, number: u64, pid: u32) -> Result<Arc<Handle>> {
+        let table = self.table.read();
+        let file = table.get(&number).ok_or(Fault::BadHandle)?;
+        file.closer.store(pid, Ordering::Relaxed);
+        Ok(Arc::clone(&file.handle))
+    }
+
+    /// Takes the file out. It goes when the last call on it is over.
+    pub(super) fn remove(&self, number: u64) -> Option<OpenFile> {
+        self.table.write().remove(&number)
     }
 
     /// How many files and folders are open.
@@ -179,6 +240,12 @@ impl Writers {
         })
     }
 
+    /// Every writer of `node` that is still open, the oldest first.
+    pub(super) fn all(&self, node: &Node) -> Vec<Writer> {
+        let table = self.table.lock();
+        table.get(node).into_iter().flatten().filter_map(WeakWriter::upgrade).collect()
+    }
+
     /// The youngest writer of `node` that is still open.
     pub(super) fn get(&self, node: &Node) -> Option<Writer> {
         let table = self.table.lock();
@@ -255,9 +322,29 @@ pub(super) struct Opened {
 /// How the kernel may read an open file.
 pub(super) enum Reading {
     /// Content that never changes: from the layer's own file where there is one, or cached.
-    Layer(Arc<dyn Layer>),
+    Layer(Arc<dyn Layer>, Kept),
     /// Content that never changes: cached.
-    Cached,
+    Cached(Kept),
     /// Content that may change: every read asks.
     Direct,
+}
+
+/// What the kernel has of the content already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// It may go on with that.
+    Valid,
+    /// It may be of a time before the content was published, and has to be asked for anew.
+    Old,
+}
+
+impl Reading {
+    /// The same, with nothing that the kernel kept.
+    pub(super) fn anew(self) -> Self {
+        match self {
+            Self::Layer(layer, _) => Self::Layer(layer, Kept::Old),
+            Self::Cached(_) => Self::Cached(Kept::Old),
+            Self::Direct => Self::Direct,
+        }
+    }
 }

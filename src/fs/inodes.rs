@@ -2,9 +2,11 @@
 //!
 //! A number stands for one thing and never for another while the daemon lives. A node keeps its
 //! number as long as the kernel knows it. A node that was removed is detached: its number still answers for
-//! open files, and the name gets a new one when it is made again.
+//! open files, and the name gets a new one when it is made again. A node that was only listed keeps
+//! the number that was shown for it, too, as long as `promises.rs` remembers it.
 
 use crate::fs::node::Node;
+use crate::fs::promises::Promises;
 use crate::model::{Area, RepositoryName};
 use parking_lot::RwLock;
 use std::{collections::HashMap, sync::Arc};
@@ -16,8 +18,6 @@ pub struct Ino(pub u64);
 impl Ino {
     /// The root's number, fixed by FUSE.
     pub const ROOT: Self = Self(1);
-    /// What a listing shows for a node that has no number yet.
-    pub(super) const UNKNOWN: Self = Self(0xffff_ffff);
 }
 
 /// The table of inode numbers.
@@ -34,6 +34,7 @@ struct Table {
     next: u64,
     inodes: HashMap<Ino, Inode>,
     numbers: HashMap<Arc<Node>, Ino>,
+    promises: Promises,
 }
 
 #[derive(Debug)]
@@ -41,6 +42,15 @@ struct Inode {
     node: Arc<Node>,
     lookup_count: u64,
     detached: bool,
+    /// Whether a program may have mapped it before its content was published.
+    was_mapped: bool,
+}
+
+impl Inode {
+    /// A number that is given out for the first time.
+    fn new(node: Arc<Node>) -> Self {
+        Self { node, lookup_count: 1, detached: false, was_mapped: false }
+    }
 }
 
 /// What an inode number stands for.
@@ -52,14 +62,24 @@ pub(super) struct Known {
     pub detached: bool,
 }
 
+/// What became of a number that the kernel gave back.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Forgotten {
+    /// The kernel does not hold it any more.
+    pub is_gone: bool,
+    /// Nor most of what it held before: much memory is free again.
+    pub many_are_gone: bool,
+}
+
 impl Default for Inodes {
     fn default() -> Self {
         let root = Arc::new(Node::Root);
-        let inode = Inode { node: Arc::clone(&root), lookup_count: 1, detached: false };
+        let inode = Inode::new(Arc::clone(&root));
         let table = Table {
             next: Ino::ROOT.0 + 1,
             inodes: HashMap::from([(Ino::ROOT, inode)]),
             numbers: HashMap::from([(root, Ino::ROOT)]),
+            promises: Promises::default(),
         };
         Self { table: RwLock::new(table) }
     }
@@ -82,11 +102,23 @@ impl Inodes {
             }
             return ino;
         }
-        let ino = table.fresh(&node);
+        let ino = table.promises.take(&node).unwrap_or_else(|| table.fresh(&node));
         let node = Arc::new(node);
         table.numbers.insert(Arc::clone(&node), ino);
-        table.inodes.insert(ino, Inode { node, lookup_count: 1, detached: false });
+        table.inodes.insert(ino, Inode::new(node));
         ino
+    }
+
+    /// Whether a program may have mapped `ino` before its content was published.
+    pub(super) fn was_mapped(&self, ino: Ino) -> bool {
+        self.table.read().inodes.get(&ino).is_some_and(|inode| inode.was_mapped)
+    }
+
+    /// A program may map `ino` from now on, before its content is published.
+    pub(super) fn mapped(&self, ino: Ino) {
+        if let Some(inode) = self.table.write().inodes.get_mut(&ino) {
+            inode.was_mapped = true;
+        }
     }
 
     /// The number of `node` if the kernel knows it; nothing is given out.
@@ -94,24 +126,33 @@ impl Inodes {
         self.table.read().numbers.get(node).copied()
     }
 
-    /// The kernel gives back `count` of what it was given. Says whether the number is gone.
-    pub(super) fn forget(&self, ino: Ino, count: u64) -> bool {
-        if ino == Ino::ROOT {
-            return false;
+    /// The number of `node` to show in a listing; nothing is given out, but it will be this number.
+    pub(super) fn show(&self, node: &Node) -> Ino {
+        if let Some(ino) = self.number(node) {
+            return ino;
         }
         let mut table = self.table.write();
-        let Some(inode) = table.inodes.get_mut(&ino) else { return false };
+        let known = table.numbers.get(node).copied();
+        known.unwrap_or_else(|| table.promise(node))
+    }
+
+    /// The kernel gives back `count` of what it was given.
+    pub(super) fn forget(&self, ino: Ino, count: u64) -> Forgotten {
+        if ino == Ino::ROOT {
+            return Forgotten::default();
+        }
+        let mut table = self.table.write();
+        let Some(inode) = table.inodes.get_mut(&ino) else { return Forgotten::default() };
         inode.lookup_count = inode.lookup_count.saturating_sub(count);
         if inode.lookup_count > 0 {
-            return false;
+            return Forgotten::default();
         }
         if let Some(inode) = table.inodes.remove(&ino)
             && !inode.detached
         {
             table.numbers.remove(&inode.node);
         }
-        table.shrink();
-        true
+        Forgotten { is_gone: true, many_are_gone: table.shrink() }
     }
 
     /// `node` was removed: its number no longer answers to the name.
@@ -126,6 +167,7 @@ impl Inodes {
             return;
         }
         table.detach(&to);
+        table.promises.take(from);
         if let Some(ino) = table.numbers.remove(from) {
             table.bind(ino, to);
         }
@@ -134,6 +176,8 @@ impl Inodes {
     /// Two nodes have swapped names.
     pub(super) fn exchange(&self, one: &Node, other: &Node) {
         let mut table = self.table.write();
+        table.promises.take(one);
+        table.promises.take(other);
         let numbers = (table.numbers.remove(one), table.numbers.remove(other));
         if let Some(ino) = numbers.0 {
             table.bind(ino, other.clone());
@@ -148,6 +192,7 @@ impl Inodes {
     pub(super) fn rename_repository(&self, from: &RepositoryName, to: &RepositoryName) {
         let mut table = self.table.write();
         table.detach_within(to);
+        table.promises.clear();
         for (node, ino) in table.within(from) {
             let moved = node.repository().and_then(|name| name.rebased(from, to));
             match moved {
@@ -207,7 +252,17 @@ impl Table {
         ino
     }
 
+    fn promise(&mut self, node: &Node) -> Ino {
+        if let Some(ino) = self.promises.find(node) {
+            return ino;
+        }
+        let ino = self.fresh(node);
+        self.promises.make(node, ino);
+        ino
+    }
+
     fn detach(&mut self, node: &Node) {
+        self.promises.take(node);
         if let Some(ino) = self.numbers.remove(node)
             && let Some(inode) = self.inodes.get_mut(&ino)
         {
@@ -223,6 +278,7 @@ impl Table {
     }
 
     fn detach_within(&mut self, name: &RepositoryName) {
+        self.promises.clear();
         for (node, _) in self.within(name) {
             self.detach(&node);
         }
@@ -237,14 +293,15 @@ impl Table {
         }
     }
 
-    /// Gives memory back once a walk over a big registry has been forgotten.
-    fn shrink(&mut self) {
-        if self.inodes.capacity() > SHRINK_CAPACITY_MIN
-            && self.inodes.len() * 8 < self.inodes.capacity()
-        {
+    /// Gives memory back once a walk over a big registry has been forgotten. Says whether it did.
+    fn shrink(&mut self) -> bool {
+        let is_empty = self.inodes.capacity() > SHRINK_CAPACITY_MIN
+            && self.inodes.len() * 8 < self.inodes.capacity();
+        if is_empty {
             self.inodes.shrink_to(self.inodes.len() * 2);
             self.numbers.shrink_to(self.numbers.len() * 2);
         }
+        is_empty
     }
 }
 
@@ -262,10 +319,44 @@ mod tests {
         let inodes = Inodes::default();
         let first = inodes.look_up(repository("a"));
         assert_eq!(inodes.look_up(repository("a")), first);
-        assert!(!inodes.forget(first, 1));
-        assert!(inodes.forget(first, 1));
+        assert!(!inodes.forget(first, 1).is_gone);
+        assert!(inodes.forget(first, 1).is_gone);
         assert!(inodes.get(first).is_none());
         assert_ne!(inodes.look_up(repository("a")), first);
+    }
+
+    #[test]
+    fn a_number_that_a_listing_showed_is_given_out_later() {
+        let inodes = Inodes::default();
+        let [a, b] = ["a", "b"].map(repository);
+        let shown = inodes.show(&a);
+        assert_eq!(inodes.show(&a), shown);
+        assert_ne!(inodes.show(&b), shown);
+        assert!(inodes.get(shown).is_none());
+        assert_eq!(inodes.look_up(a.clone()), shown);
+        assert_eq!(inodes.show(&a), shown);
+        // What is made under the name later is something else.
+        inodes.detach(&a);
+        inodes.forget(shown, 1);
+        let next = inodes.show(&a);
+        assert_ne!(next, shown);
+        inodes.detach(&a);
+        assert_ne!(inodes.look_up(a), next);
+        inodes.rename_repository(&"b".parse().unwrap(), &"c".parse().unwrap());
+        assert_ne!(inodes.show(&repository("c")), inodes.show(&b));
+    }
+
+    #[test]
+    fn memory_is_given_back_when_most_is_forgotten() {
+        let inodes = Inodes::default();
+        let numbers: Vec<Ino> =
+            (0..10_000).map(|number| inodes.look_up(repository(&format!("r{number}")))).collect();
+        let forgotten: Vec<Forgotten> =
+            numbers.into_iter().map(|ino| inodes.forget(ino, 1)).collect();
+        assert!(forgotten.iter().all(|forgotten| forgotten.is_gone));
+        let times = forgotten.iter().filter(|forgotten| forgotten.many_are_gone).count();
+        assert!((1..4).contains(&times), "{times}");
+        assert!(inodes.table.read().inodes.capacity() <= SHRINK_CAPACITY_MIN);
     }
 
     #[test]
@@ -287,7 +378,7 @@ mod tests {
         assert!(inodes.get(old).unwrap().detached);
         let new = inodes.look_up(repository("a"));
         assert_ne!(old, new);
-        assert!(inodes.forget(old, 1));
+        assert!(inodes.forget(old, 1).is_gone);
         assert_eq!(inodes.number(&repository("a")), Some(new));
     }
 

@@ -1,20 +1,29 @@
 //! A folder being listed: entries with the offsets that the kernel gives back to go on from.
 //!
 //! A listing begins with a few entries that are known when it is opened (`.`, `..`, areas, staging
-//! files) and goes on with a cursor over what may be millions. Offsets of the first kind are small
-//! numbers; those of the second are the cursor's own positions, moved up by [`RESERVED`], so that
-//! no list is kept and seekdir works. Positions that do not fit this are kept in a table and get a
-//! small number too.
+//! files, uploads) and goes on with a cursor over what may be millions. Offsets of the first kind
+//! are small numbers; those of the second are the cursor's own positions, moved up by [`RESERVED`],
+//! so that no list is kept and seekdir works. The few positions that do not fit there (the end of a
+//! folder of ext4 is the greatest number there is) are noted, the last [`NOTED_MAX`] of them.
 
-use crate::fs::fault::Result;
+use crate::fs::fault::{Fault, Result};
 use crate::fs::inodes::Ino;
 use crate::fs::node::Node;
 use crate::model::Error;
 use crate::registry::{Cursor, Position};
-use std::ffi::OsString;
+use std::{
+    collections::{HashMap, VecDeque},
+    ffi::OsString,
+};
 
-/// Offsets below this are entries known at the beginning, and positions in the table.
-const RESERVED: u64 = 1 << 20;
+/// Offsets below this are entries known at the beginning.
+const FIRST_MAX: u64 = 1 << 32;
+/// Offsets below this are numbers of positions that were noted: more than any listing uses up.
+/// Positions from here to 2^63 are given out as they are: ext4 uses all of these numbers.
+const RESERVED: u64 = 1 << 40;
+/// How many positions are noted: those that were given out last, to which a reader may still go
+/// back. They take 3 MiB at most; whoever just reads on needs the last one only.
+const NOTED_MAX: usize = 56 << 10;
 
 /// One entry of a folder.
 #[derive(Clone, Debug)]
@@ -67,10 +76,10 @@ impl<T, F: FnMut(T) -> Option<Listed> + Send> Cursor<Listed> for Mapped<T, F> {
 
 /// A folder being listed.
 pub(super) struct Listing {
-    first: Vec<Listed>,
+    /// An entry has its place here for good; `None` for what has gone.
+    first: Vec<Option<Listed>>,
     rest: Option<Entries>,
-    /// Positions whose offset is `first.len() + 1 +` their index.
-    table: Vec<Position>,
+    noted: Box<Noted>,
     /// The offset that comes next when the kernel just goes on.
     at: u64,
     /// An entry that did not fit into the last reply, with the offset behind it.
@@ -80,28 +89,49 @@ pub(super) struct Listing {
 impl Listing {
     /// A listing of `first`, then of `rest`.
     pub(super) fn new(first: Vec<Listed>, rest: Option<Entries>) -> Self {
-        Self { first, rest, table: Vec::new(), at: 0, held: None }
+        let first = first.into_iter().map(Some).collect();
+        Self { first, rest, noted: Box::default(), at: 0, held: None }
     }
 
-    /// Goes to `offset`, 0 or one that was given out.
+    /// Begins again with what `now` lists. Offsets that were given out stay good: what was known
+    /// from the beginning keeps its place, and what is new takes one that is free.
+    pub(super) fn renew(&mut self, now: Self) {
+        let mut listed: HashMap<OsString, Listed> = HashMap::new();
+        let mut names = Vec::new();
+        for entry in now.first.into_iter().flatten() {
+            names.push(entry.name.clone());
+            listed.insert(entry.name.clone(), entry);
+        }
+        for place in &mut self.first {
+            *place = place.take().and_then(|entry| listed.remove(&entry.name));
+        }
+        let mut new = names.iter().filter_map(|name| listed.remove(name));
+        let free = self.first.iter_mut().filter(|place| place.is_none());
+        for (place, entry) in free.zip(&mut new) {
+            *place = Some(entry);
+        }
+        self.first.extend(new.map(Some));
+        (self.rest, self.at, self.held) = (now.rest, 0, None);
+    }
+
+    /// Whether nothing was given out yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.at == 0
+    }
+
+    /// Goes to `offset`, 0 or one that was given out. Errors: `PositionUnknown`.
     pub(super) fn seek(&mut self, offset: u64) -> Result<()> {
         if offset == self.at {
             return Ok(());
         }
+        let position = self.position(offset).ok_or(Fault::PositionUnknown)?;
         self.held = None;
-        self.at = offset;
-        let first = self.first.len() as u64;
         if let Some(rest) = &mut self.rest {
-            let position = if offset <= first {
-                Position::default()
-            } else if offset < RESERVED {
-                let index = usize::try_from(offset - first - 1).unwrap_or(usize::MAX);
-                self.table.get(index).copied().unwrap_or_default()
-            } else {
-                Position { segment: 0, offset: offset - RESERVED }
-            };
+            // Where it stands when this fails is nowhere that anybody asks for.
+            self.at = u64::MAX;
             rest.seek(position)?;
         }
+        self.at = offset;
         Ok(())
     }
 
@@ -111,11 +141,12 @@ impl Listing {
             self.at = offset;
             return Ok(Some((listed, offset)));
         }
-        let first = self.first.len() as u64;
-        if self.at < first {
-            let listed = self.first[usize::try_from(self.at).unwrap_or_default()].clone();
+        let index = |at| usize::try_from(at).unwrap_or(usize::MAX);
+        while let Some(place) = self.first.get(index(self.at)) {
             self.at += 1;
-            return Ok(Some((listed, self.at)));
+            if let Some(listed) = place {
+                return Ok(Some((listed.clone(), self.at)));
+            }
         }
         let Some((listed, position)) = (match &mut self.rest {
             Some(rest) => rest.next()?,
@@ -123,7 +154,7 @@ impl Listing {
         }) else {
             return Ok(None);
         };
-        self.at = self.offset(position)?;
+        self.at = self.offset(position);
         Ok(Some((listed, self.at)))
     }
 
@@ -133,20 +164,58 @@ impl Listing {
         self.at = before;
     }
 
+    /// Where the cursor stands at an offset.
+    fn position(&self, offset: u64) -> Option<Position> {
+        if offset >= RESERVED {
+            return Some(Position { segment: 0, offset: offset - RESERVED });
+        }
+        if offset >= FIRST_MAX {
+            return self.noted.position(offset - FIRST_MAX);
+        }
+        (offset <= self.first.len() as u64).then(Position::default)
+    }
+
     /// The offset for a position of the cursor.
-    fn offset(&mut self, position: Position) -> Result<u64> {
+    fn offset(&mut self, position: Position) -> u64 {
         let regular =
             position.offset.checked_add(RESERVED).filter(|offset| *offset <= i64::MAX as u64);
         if let (0, Some(offset)) = (position.segment, regular) {
-            return Ok(offset);
+            return offset;
         }
-        self.table.push(position);
-        let offset = (self.first.len() + self.table.len()) as u64;
-        if offset < RESERVED {
-            return Ok(offset);
+        FIRST_MAX + self.noted.number(position)
+    }
+}
+
+/// Positions under numbers that count up: the same position has the same number as long as it is
+/// noted, and no number is ever another position's.
+#[derive(Default)]
+struct Noted {
+    positions: VecDeque<Position>,
+    numbers: HashMap<Position, u64>,
+    /// How many positions were noted before those that still are.
+    forgotten: u64,
+}
+
+impl Noted {
+    fn number(&mut self, position: Position) -> u64 {
+        if let Some(number) = self.numbers.get(&position) {
+            return *number;
         }
-        let limit = usize::try_from(RESERVED).unwrap_or(usize::MAX);
-        Err(Error::TooMany { what: "entries of a second kind in a folder", limit }.into())
+        if self.positions.len() == NOTED_MAX
+            && let Some(first) = self.positions.pop_front()
+        {
+            self.numbers.remove(&first);
+            self.forgotten += 1;
+        }
+        let number = self.forgotten + self.positions.len() as u64;
+        self.positions.push_back(position);
+        self.numbers.insert(position, number);
+        number
+    }
+
+    fn position(&self, number: u64) -> Option<Position> {
+        let index = number.checked_sub(self.forgotten)?;
+        self.positions.get(usize::try_from(index).ok()?).copied()
     }
 }
 
@@ -204,8 +273,54 @@ mod tests {
                 all[index + 1..].iter().map(|(name, _)| name.clone()).collect();
             assert_eq!(rest, expected);
         }
-        listing.seek(0).unwrap();
-        assert_eq!(names(&mut listing).len(), all.len());
+        // Those offsets stay the same, so a reader who goes back again and again uses none up.
+        for _ in 0..3 {
+            listing.seek(0).unwrap();
+            assert_eq!(names(&mut listing), all);
+        }
+    }
+
+    #[test]
+    fn a_listing_that_is_begun_again_keeps_its_places() {
+        let first = |names: &str| {
+            let entries = names.chars().map(|name| listed(&name.to_string())).collect();
+            Listing::new(entries, None)
+        };
+        let mut listing = first("abcd");
+        let before = names(&mut listing);
+        listing.renew(first("xdbayz"));
+        let after = names(&mut listing);
+        assert_eq!(after.iter().map(|(name, _)| &**name).collect::<String>(), "abxdyz");
+        for name in ["a", "b", "d"] {
+            let place = |list: &[(String, u64)]| list.iter().find(|(it, _)| it == name).cloned();
+            assert_eq!(place(&before), place(&after));
+        }
+        listing.renew(first("z"));
+        assert_eq!(names(&mut listing), [("z".to_owned(), after[5].1)]);
+    }
+
+    #[test]
+    fn a_listing_of_any_length_notes_no_more_than_the_last_positions() {
+        let position = |number| Position { segment: 1, offset: number as u64 };
+        let positions = (0..NOTED_MAX + 10).map(position).collect();
+        let mut listing = Listing::new(Vec::new(), Some(Box::new(Positions(positions, 0))));
+        let all = names(&mut listing);
+        let noted = &listing.noted;
+        assert_eq!((all.len(), noted.positions.len()), (NOTED_MAX + 10, NOTED_MAX));
+        assert_eq!(noted.numbers.len(), NOTED_MAX);
+        assert!(all.is_sorted_by(|one, other| one.1 < other.1));
+        listing.seek(all[10].1).unwrap();
+        assert_eq!(listing.next().unwrap().unwrap().0.name, "12");
+        // Whoever wants to go back that far is told that it cannot be, and nothing is skipped.
+        assert!(matches!(listing.seek(all[9].1), Err(Fault::PositionUnknown)));
+        assert_eq!(listing.next().unwrap().unwrap().0.name, "13");
+    }
+
+    #[test]
+    fn an_offset_that_was_never_given_out_is_refused() {
+        for offset in [3, FIRST_MAX, RESERVED - 1] {
+            assert!(matches!(listing().seek(offset), Err(Fault::PositionUnknown)), "{offset}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::fs::handles::{Handle, Writer};
 use crate::fs::inodes::Ino;
 use crate::fs::manifest_writer;
 use crate::fs::node::{Name, Node};
+use crate::fs::staging::{FolderKey, folder_in};
 use crate::model::{Area, AttributesChange, Error, Reference, RepositoryName, UploadName};
 use crate::registry::Subject;
 use std::ffi::OsStr;
@@ -38,7 +39,7 @@ impl RegistryFs {
         Ok(Entry { ino: self.inodes.look_up(node), stat, life })
     }
 
-    /// The upload or staging folder of that name.
+    /// The upload of that name, or the folder for uploads.
     fn find_upload(&self, folder: &Node, name: &OsStr) -> Result<Option<Node>> {
         let Some((upload_name, repository)) = upload_name(folder, name)? else { return Ok(None) };
         let layers = self.repository(repository);
@@ -46,13 +47,13 @@ impl RegistryFs {
         if let Some(uuid) = layers.find_upload(&upload_name)? {
             return Ok(Some(Node::Upload(repository.clone(), uuid)));
         }
-        let Node::Area(_, area) = folder else { return Ok(None) };
-        if *area != Area::Uploads {
-            let exists = self.has_staging_folder(repository, *area, name)?;
-            let staging = Node::StagingFolder(repository.clone(), *area, name.to_owned());
-            return Ok(exists.then_some(staging));
+        if let Some(key) = folder_in(folder, name)
+            && self.has_staging_folder(&key)?
+        {
+            return Ok(Some(Node::StagingFolder(key.0, key.1, key.2)));
         }
         // Uploads of other programs have no name but their UUID.
+        let Node::Area(_, Area::Uploads) = folder else { return Ok(None) };
         let Some(uuid) = name.to_str().and_then(|name| name.parse().ok()) else {
             return Ok(None);
         };
@@ -63,20 +64,32 @@ impl RegistryFs {
         }
     }
 
-    /// Whether there is a staging folder: one that was made here, or that an upload names.
-    fn has_staging_folder(
-        &self, repository: &RepositoryName, area: Area, folder: &OsStr,
-    ) -> Result<bool> {
-        let key = (repository.clone(), area, folder.to_owned());
-        if self.staging.lock().contains(&key) {
+    /// Whether there is a folder for uploads: one that is remembered, or that an upload names.
+    fn has_staging_folder(&self, key: &FolderKey) -> Result<bool> {
+        if self.staging.attributes(key).is_some() {
             return Ok(true);
         }
-        Ok(self.repository(repository).layers().has_upload_folder(area, folder)?)
+        let (repository, area, path) = key;
+        Ok(self.repository(repository).layers().has_upload_folder(*area, path)?)
+    }
+
+    /// Something in `folder` came or went. Of an area's own folder the store keeps the time.
+    pub(super) fn touch_folder(&self, folder: &Node) {
+        if let Node::StagingFolder(name, area, path) = folder {
+            let key = (name.clone(), *area, path.clone());
+            self.staging.touch(&key, self.folder_attributes());
+        }
     }
 
     /// The kernel gives back `count` look-ups of `ino`. Says whether its number is gone.
     pub fn forget(&self, ino: Ino, count: u64) -> bool {
-        self.inodes.forget(ino, count)
+        let forgotten = self.inodes.forget(ino, count);
+        if forgotten.many_are_gone
+            && let Some(say_so) = &self.options.many_are_forgotten
+        {
+            say_so();
+        }
+        forgotten.is_gone
     }
 
     /// Changes attributes, and the length when `length` is given, through the open file `handle`
@@ -87,7 +100,9 @@ impl RegistryFs {
         let known = self.known(ino)?;
         if let Some(length) = length {
             match handle {
-                Some(handle) => self.truncate_handle(&*self.handles.get(handle)?, length)?,
+                Some(handle) => self
+                    .truncate_handle(&*self.handles.get(handle)?, length)
+                    .map_err(|fault| self.after_the_end(handle, fault))?,
                 None => self.truncate_node(&known.node, length)?,
             }
         }
@@ -155,17 +170,8 @@ impl RegistryFs {
     }
 
     fn change_node(&self, node: &Node, change: &AttributesChange) -> Result<()> {
-        match self.writers.get(node) {
-            Some(Writer::Manifest(writer)) if writer.change(change)? => return Ok(()),
-            Some(Writer::Layer(writer)) if !writer.is_published() => {
-                let published = self.subject(node).is_some_and(|(name, subject)| {
-                    self.repository(name).attributes().get(&subject).is_ok()
-                });
-                if !published {
-                    return writer.change(change);
-                }
-            }
-            Some(_) | None => {}
+        if self.change_writers(node, change)? {
+            return Ok(());
         }
         match (node, self.subject(node)) {
             (_, Some((name, subject))) => {
@@ -173,12 +179,28 @@ impl RegistryFs {
                 Ok(())
             }
             (Node::Root, None) => Ok(self.registry.change(change)?),
-            // rsync sets times on the folders it makes; there is nothing to keep them on.
-            (Node::StagingFolder(..), None) => Ok(()),
+            (Node::StagingFolder(name, area, path), None) => {
+                let key = (name.clone(), *area, path.clone());
+                self.staging.change(&key, self.folder_attributes(), change);
+                Ok(())
+            }
             (_, None) => {
                 Err(Error::Unsupported("this has no attributes of its own to change").into())
             }
         }
+    }
+
+    /// Changes what is being written to `node` and not published yet; says whether there is any.
+    /// Whoever writes it has the same inode open, so what one of them sets is set for all.
+    fn change_writers(&self, node: &Node, change: &AttributesChange) -> Result<bool> {
+        let mut changed = false;
+        for writer in self.writers.all(node) {
+            changed |= match writer {
+                Writer::Manifest(writer) => writer.change(change)?,
+                Writer::Layer(writer) => writer.change(change)?,
+            };
+        }
+        Ok(changed)
     }
 
     /// The repository and subject that keep the attributes of a node.

@@ -1,11 +1,15 @@
 //! Writing a manifest: the bytes gather in memory and are put when they are flushed, whole or not
 //! at all. Until then the tag names what it named before.
+//!
+//! A close does not say whether the writer was ready or was killed. What ends too early is no JSON,
+//! so it is refused; but a manifest that is changed in place has the end of the old one. It is put
+//! only when it was written over as a whole, or cut to its length, which rsync does last.
 
-use crate::fs::fault::Result;
+use crate::fs::fault::{Fault, Result};
 use crate::model::{AttributesChange, Digest, Error, MANIFEST_BYTES_MAX, Manifest, Reference};
-use crate::registry::{PutAs, Repository};
+use crate::registry::{PutAs, Repository, Subject};
 use parking_lot::Mutex;
-use std::{sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, mem, sync::Arc, time::SystemTime};
 
 /// A manifest being written.
 pub(super) struct ManifestWriter {
@@ -25,9 +29,49 @@ struct Draft {
     /// How far a writer wanted to go that was refused: what is here is not what it meant, though it
     /// may well be a manifest. Only cutting the file mends that.
     refused: Option<u64>,
+    old: Old,
     attributes: AttributesChange,
+    /// Extended attributes to set, or to remove for `None`, once it is put.
+    extended: Extended,
     modified_at: SystemTime,
+    /// Whether a tool was told that what is here now was not put.
+    told: bool,
 }
+
+/// What the draft still has of the manifest that was there. One that is written over in part may
+/// well be a manifest again, and nobody meant it: that is what a killed `rsync --inplace` leaves.
+struct Old {
+    /// Everything before was written over.
+    start: usize,
+    /// Nothing from here on is old.
+    end: usize,
+    /// Whether anything before the end was changed.
+    changed: bool,
+}
+
+impl Old {
+    /// Everything up to `length` is as it was, or as somebody who cut the file there wants it.
+    fn of(length: usize) -> Self {
+        Self { start: 0, end: length, changed: false }
+    }
+
+    fn wrote(&mut self, start: usize, end: usize, changed: bool) {
+        self.changed |= changed && start < self.end;
+        if start <= self.start {
+            self.start = self.start.max(end);
+        }
+    }
+
+    /// Where the part begins that is old while another is new.
+    fn rest(&self) -> Option<usize> {
+        (self.changed && self.start < self.end).then_some(self.start)
+    }
+}
+
+type Extended = BTreeMap<String, Option<Vec<u8>>>;
+
+/// How much of extended attributes a draft holds in memory: more than disks keep for one file.
+const EXTENDED_BYTES_MAX: usize = 128 << 10;
 
 /// What is known of an unpublished manifest.
 #[derive(Clone, Copy, Debug)]
@@ -49,8 +93,18 @@ impl ManifestWriter {
         let published = stored.is_some();
         let bytes = stored.map_or_else(Vec::new, |manifest| manifest.bytes().to_vec());
         let modified_at = SystemTime::now();
-        let draft =
-            Draft { bytes, dirty: false, published, refused: None, attributes, modified_at };
+        let old = Old::of(bytes.len());
+        let draft = Draft {
+            bytes,
+            dirty: false,
+            published,
+            refused: None,
+            old,
+            attributes,
+            extended: Extended::new(),
+            modified_at,
+            told: false,
+        };
         let (publishing, draft) = (Mutex::new(()), Mutex::new(draft));
         Self { repository, target, publishing, draft }
     }
@@ -63,6 +117,8 @@ impl ManifestWriter {
         if draft.bytes.len() < end {
             draft.bytes.resize(end, 0);
         }
+        let changed = draft.bytes[start..end] != *data;
+        draft.old.wrote(start, end, changed);
         draft.bytes[start..end].copy_from_slice(data);
         draft.touch();
         Ok(())
@@ -76,11 +132,12 @@ impl ManifestWriter {
         draft.bytes[start..end].to_vec()
     }
 
-    /// Cuts or lengthens; to the length it has is no change.
+    /// Cuts or lengthens; to the length it has is no change. Who cuts says what the whole is.
     pub(super) fn truncate(&self, length: u64) -> Result<()> {
         let mut draft = self.draft.lock();
         let length = draft.within_limit(length)?;
         draft.refused = None;
+        draft.old = Old::of(length);
         if draft.bytes.len() != length {
             draft.bytes.resize(length, 0);
             draft.touch();
@@ -88,11 +145,26 @@ impl ManifestWriter {
         Ok(())
     }
 
+    /// A descriptor is closed: as [`Self::flush`], and what goes wrong is told.
+    pub(super) fn close(&self) -> Result<()> {
+        self.flush().inspect_err(|_| self.draft.lock().told = true)
+    }
+
+    /// After the last close: what is lost and nobody was told of.
+    pub(super) fn loss(&self) -> Option<Fault> {
+        let draft = self.draft.lock();
+        match (draft.told, draft.dirty, draft.published) {
+            (true, ..) | (false, false, true) => None,
+            (false, false, false) => Some(Fault::NothingWritten),
+            (false, true, _) => Some(Fault::LateWrite),
+        }
+    }
+
     /// Puts what was written since the last time; with nothing written this is a no-op. A refusal
     /// comes again with every flush until something more is written, or what is missing is there.
     pub(super) fn flush(&self) -> Result<()> {
         let _publishing = self.publishing.lock();
-        let (bytes, attributes) = {
+        let (bytes, attributes, extended) = {
             let mut draft = self.draft.lock();
             if let Some(length) = draft.refused {
                 return Err(too_large(length).into());
@@ -100,23 +172,71 @@ impl ManifestWriter {
             if !draft.dirty {
                 return Ok(());
             }
+            if let Some(rest) = draft.old.rest() {
+                let reason = format!("it was written over in part: from byte {rest} on it is old");
+                return Err(Error::ManifestInvalid(reason).into());
+            }
             draft.dirty = false;
-            (draft.bytes.clone(), draft.attributes)
+            (draft.bytes.clone(), draft.attributes, mem::take(&mut draft.extended))
         };
-        let put = self.put(&bytes, &attributes);
+        let put = self.put(&bytes, &attributes, &extended);
         let mut draft = self.draft.lock();
         match put {
-            Ok(()) => draft.published = true,
+            Ok(()) => {
+                draft.published = true;
+                // What comes now changes what was put.
+                if !draft.dirty {
+                    draft.old = Old::of(bytes.len());
+                }
+            }
             Err(error) => {
                 draft.dirty = true;
+                // What was set meanwhile is newer.
+                let newer = mem::replace(&mut draft.extended, extended);
+                draft.extended.extend(newer);
                 return Err(error.into());
             }
         }
         Ok(())
     }
 
-    fn put(&self, bytes: &[u8], attributes: &AttributesChange) -> Result<(), Error> {
-        put(&*self.repository, bytes, &self.target, attributes)
+    fn put(
+        &self, bytes: &[u8], attributes: &AttributesChange, extended: &Extended,
+    ) -> Result<(), Error> {
+        put(&*self.repository, bytes, &self.target, attributes)?;
+        let subject = match &self.target {
+            Reference::Tag(tag) => Subject::Tag(tag.clone()),
+            Reference::Digest(digest) => Subject::Revision(*digest),
+        };
+        let kept = self.repository.attributes();
+        extended
+            .iter()
+            .try_for_each(|(name, value)| kept.set_extended(&subject, name, value.as_deref()))
+    }
+
+    /// What was done to an extended attribute that is not put yet: set, or removed. `None` for one
+    /// that was left as it is.
+    pub(super) fn extended(&self, name: &str) -> Option<Option<Vec<u8>>> {
+        self.draft.lock().extended.get(name).cloned()
+    }
+
+    /// The names of the extended attributes that were set, and of those that were removed.
+    pub(super) fn extended_names(&self) -> Vec<(String, bool)> {
+        let draft = self.draft.lock();
+        draft.extended.iter().map(|(name, value)| (name.clone(), value.is_some())).collect()
+    }
+
+    /// Sets an extended attribute of what will be put, or removes it. Errors: `AttributesFull`.
+    pub(super) fn set_extended(&self, name: &str, value: Option<&[u8]>) -> Result<(), Error> {
+        let mut draft = self.draft.lock();
+        let others = draft.extended.iter().filter(|(other, _)| *other != name);
+        let length = |name: &str, value: Option<&[u8]>| name.len() + value.map_or(0, <[u8]>::len);
+        let held: usize = others.map(|(name, value)| length(name, value.as_deref())).sum();
+        if held + length(name, value) > EXTENDED_BYTES_MAX {
+            return Err(Error::AttributesFull { path: self.target.to_string().into() });
+        }
+        draft.extended.insert(name.to_owned(), value.map(<[u8]>::to_vec));
+        Ok(())
     }
 
     /// The manifest as written so far, when it is one and has something that was not put.
@@ -138,15 +258,17 @@ impl ManifestWriter {
         })
     }
 
-    /// Changes the attributes it will be put with; `false` when everything was put already, and the
-    /// change belongs to what is stored. Times on a file in which nothing was written (`touch`) are
-    /// refused, because that would look as if a manifest had been made.
+    /// Changes the attributes it will be put with; `false` when nothing here is to be put, and the
+    /// change belongs to what is stored. Times on a new file in which nothing was written (`touch`)
+    /// are refused, because that would look as if a manifest had been made.
     pub(super) fn change(&self, change: &AttributesChange) -> Result<bool> {
-        let mut draft = self.draft.lock();
-        if !draft.dirty && draft.published {
+        let exists = || self.repository.manifests().stat(&self.target).is_ok();
+        if !self.is_dirty() && (self.draft.lock().published || exists()) {
             return Ok(false);
         }
-        if !draft.dirty && draft.bytes.is_empty() && change.modified_at.is_some() {
+        let mut draft = self.draft.lock();
+        if !draft.dirty && change.modified_at.is_some() {
+            draft.told = true;
             return Err(Error::ManifestInvalid("nothing was written to it".to_owned()).into());
         }
         let attributes = &mut draft.attributes;
@@ -179,6 +301,7 @@ impl Draft {
     /// Something was written: a time that was set before no longer holds.
     fn touch(&mut self) {
         self.dirty = true;
+        self.told = false;
         self.modified_at = SystemTime::now();
         self.attributes.modified_at = None;
     }

@@ -18,22 +18,29 @@ mod fuse;
 mod fusermount;
 mod handles;
 mod inodes;
+mod keeper;
 mod lanes;
 mod layer_writer;
+mod link;
 mod listing;
 mod lookup;
 mod manifest_writer;
+mod mapping;
 pub mod mount;
+mod mount_error;
 pub mod mountinfo;
 mod open;
+mod promises;
 mod refusals;
 mod rename;
+mod staged_link;
+mod staging;
 mod transfer;
 mod turns;
 mod xattr;
 
 pub use attr::{Entry, FileStat};
-pub use control::{Metric, MetricSource};
+pub use control::{Metric, MetricSource, errors_file, quoted};
 pub use inodes::Ino;
 pub use open::OpenMode;
 pub use rename::RenameMode;
@@ -47,12 +54,11 @@ use crate::fs::handles::{Handles, Uploads, Writers};
 use crate::fs::inodes::{Inodes, Known};
 use crate::fs::node::Node;
 use crate::fs::refusals::Refusals;
-use crate::model::{Area, AttributesChange, RepositoryName};
+use crate::fs::staging::StagingFolders;
+use crate::model::{Attributes, AttributesChange, RepositoryName};
 use crate::registry::{Registry, Repository};
-use parking_lot::Mutex;
 use std::{
-    collections::HashSet,
-    ffi::OsString,
+    ffi::OsStr,
     path::PathBuf,
     sync::{
         Arc,
@@ -72,15 +78,25 @@ pub struct FsOptions {
     pub umask: Option<u32>,
     /// Whether files that a user creates are given to that user; only root can.
     pub gives_files_away: bool,
+    /// The groups that files can be given to all the same: those of who mounts.
+    pub groups: Vec<u32>,
     /// What is mounted, as `regfs status` shows it.
     pub source: String,
     /// Where it is mounted, as `regfs status` shows it.
     pub mountpoint: PathBuf,
     /// The options it was mounted with, as `regfs status` shows them.
     pub options: String,
+    /// Whether the kernel refuses every change by itself.
+    pub read_only: bool,
     /// Counters of other parts, for `.regfs/metrics`.
     pub metrics: Vec<MetricSource>,
+    /// Called when the kernel has let go of most inodes that it held: what they took can soon be
+    /// given back to the system. It must not take long.
+    pub many_are_forgotten: Option<Box<dyn Fn() + Send + Sync>>,
 }
+
+/// The bit of a folder that gives its group to what is made in it.
+const SET_GROUP_ID: u32 = 0o2000;
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, Default)]
@@ -93,6 +109,9 @@ pub struct Caller {
     pub pid: u32,
 }
 
+/// What a call is about: a name in a folder, or what the number stands for when the name is empty.
+type Place<'a> = (Ino, &'a OsStr);
+
 /// A registry as a file system.
 pub struct RegistryFs {
     registry: Arc<dyn Registry>,
@@ -101,9 +120,7 @@ pub struct RegistryFs {
     handles: Handles,
     writers: Writers,
     uploads: Uploads,
-    /// Staging folders that were made since the mount began. They have no place in a store; the
-    /// uploads in them name them.
-    staging: Mutex<HashSet<(RepositoryName, Area, OsString)>>,
+    staging: StagingFolders,
     refusals: Refusals,
     counters: Counters,
     /// Calls that are under way, and files whose last close is.
@@ -141,7 +158,7 @@ impl RegistryFs {
             handles: Handles::default(),
             writers: Writers::default(),
             uploads: Uploads::default(),
-            staging: Mutex::default(),
+            staging: StagingFolders::default(),
             refusals: Refusals::default(),
             counters: Counters::default(),
             busy: AtomicUsize::new(0),
@@ -175,38 +192,87 @@ impl RegistryFs {
         if known.detached { Err(Fault::Stale) } else { Ok(known.node) }
     }
 
+    /// The node that `ino` stands for; content that was replaced since it was looked up is taken as it
+    /// is by now. The kernel looks a stale number up again, and once only, which is not enough where
+    /// many rename files over one name.
+    fn current(&self, ino: Ino) -> Result<Arc<Node>> {
+        let known = self.known(ino)?;
+        let is_content =
+            matches!(*known.node, Node::Layer(..) | Node::Tag(..) | Node::Revision(..));
+        if known.detached && !(is_content && self.stat(&known.node).is_ok()) {
+            return Err(Fault::Stale);
+        }
+        Ok(known.node)
+    }
+
     fn repository(&self, name: &RepositoryName) -> Arc<dyn Repository> {
         self.registry.repository(name)
     }
 
-    /// The attributes with which `caller` creates a file or folder.
-    fn creation(&self, caller: &Caller, permissions: u32) -> AttributesChange {
+    /// The attributes with which `caller` creates a file or folder in `parent`. A folder with the
+    /// set-group-ID bit gives its group to what is made in it.
+    fn creation(
+        &self, caller: &Caller, parent: &Node, permissions: u32,
+    ) -> Result<AttributesChange> {
+        let folder = self.stat(parent)?.0.attributes;
+        let inherited = (folder.permissions & SET_GROUP_ID != 0).then_some(folder.gid);
+        let given = self.options.gives_files_away;
+        let uid = given.then_some(caller.uid);
+        let gid = match inherited {
+            Some(gid) => (given || self.options.groups.contains(&gid)).then_some(gid),
+            None => given.then_some(caller.gid),
+        };
+        Ok(AttributesChange {
+            permissions: Some(permissions & 0o7777),
+            uid: uid.filter(|_| self.options.uid.is_none()),
+            gid: gid.filter(|_| self.options.gid.is_none()),
+            ..AttributesChange::default()
+        })
+    }
+
+    /// The same for a folder, which passes the bit on to what is made in it in turn.
+    fn creation_of_folder(
+        &self, caller: &Caller, parent: &Node, permissions: u32,
+    ) -> Result<AttributesChange> {
+        let passed_on = self.stat(parent)?.0.attributes.permissions & SET_GROUP_ID;
+        self.creation(caller, parent, permissions | passed_on)
+    }
+
+    /// The change that gives a second name the attributes of the first. Owners are only given by who
+    /// can.
+    fn as_linked(&self, attributes: &Attributes) -> AttributesChange {
         let given = self.options.gives_files_away;
         AttributesChange {
-            permissions: Some(permissions & 0o7777),
-            uid: (given && self.options.uid.is_none()).then_some(caller.uid),
-            gid: (given && self.options.gid.is_none()).then_some(caller.gid),
-            ..AttributesChange::default()
+            uid: given.then_some(attributes.uid),
+            gid: given.then_some(attributes.gid),
+            ..AttributesChange::to(attributes)
         }
     }
 
-    /// Chooses the number for a fault, and keeps its line for `.regfs/errors`. `name` is what was
-    /// asked for in the folder `ino`, or empty for `ino` itself.
+    /// Chooses the number for a fault, and keeps its line for `.regfs/errors`. `from` is what was to
+    /// be moved, linked or copied to `place`.
     fn refuse(
-        &self, operation: Operation, caller: &Caller, place: (Ino, &std::ffi::OsStr), fault: &Fault,
+        &self, operation: Operation, caller: &Caller, from: Option<Place<'_>>, place: Place<'_>,
+        fault: &Fault,
     ) -> i32 {
-        let path = || {
-            let (ino, name) = place;
-            let known = self.inodes.get(ino);
-            let folder = known.map_or_else(|| format!("inode {}", ino.0), |it| self.path(&it.node));
-            match (folder.is_empty(), name.is_empty()) {
-                (true, _) => name.to_string_lossy().into_owned(),
-                (false, true) => folder,
-                (false, false) => format!("{folder}/{}", name.to_string_lossy()),
-            }
+        let path = || match from {
+            Some(from) => format!("{} -> {}", self.place(from), self.place(place)),
+            None => self.place(place),
         };
         self.counters.failed(operation);
         self.refusals.note(operation.name(), caller.pid, path, fault)
+    }
+
+    /// The path of a place below the mount point, for people.
+    fn place(&self, (ino, name): Place<'_>) -> String {
+        let known = self.inodes.get(ino);
+        let folder = known.map_or_else(|| format!("inode {}", ino.0), |it| self.path(&it.node));
+        match (folder.is_empty(), name.is_empty()) {
+            (true, true) => ".".to_owned(),
+            (true, false) => name.to_string_lossy().into_owned(),
+            (false, true) => folder,
+            (false, false) => format!("{folder}/{}", name.to_string_lossy()),
+        }
     }
 
     /// The path of a node below the mount point, for people.

@@ -9,6 +9,8 @@
 use crate::fs::RegistryFs;
 use crate::fs::fuse::FuseAdapter;
 use crate::fs::fusermount;
+use crate::fs::mount_error::DEVICE;
+pub use crate::fs::mount_error::MountError;
 use crate::fs::mountinfo::{self, Answer, MOUNT_TYPE, MountEntry, Place};
 use rustix::{
     fs::{FileType, Mode, OFlags},
@@ -27,8 +29,6 @@ use std::{
     time::Duration,
 };
 
-/// What requests arrive on.
-const DEVICE: &str = "/dev/fuse";
 /// How long a mount that is in the way may take to answer before it counts as hanging.
 const PROBE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -63,95 +63,6 @@ pub struct MountSettings {
     pub threads: usize,
     /// How far the kernel reads ahead; only root can set it.
     pub read_ahead_kib: u32,
-}
-
-/// Why a mount could not be made or taken away.
-#[derive(Debug, thiserror::Error)]
-pub enum MountError {
-    /// Nothing is at the mountpoint.
-    #[error("there is no directory {at}: make it first (mkdir -p {at})", at = .0.display())]
-    Missing(PathBuf),
-    /// Something else is at the mountpoint.
-    #[error("{} is not a directory: mount on a directory", .0.display())]
-    NotDirectory(PathBuf),
-    /// Another registry is mounted there.
-    #[error(
-        "{at} is in use: {source_shown} is mounted there; unmount it first (regfs umount {at}), or \
-         choose another directory", at = .mountpoint.display(), source_shown = .shown.display()
-    )]
-    InUse {
-        /// Where.
-        mountpoint: PathBuf,
-        /// Its source.
-        shown: OsString,
-    },
-    /// Another registry is mounted there and does not answer.
-    #[error(
-        "the regfs mount at {at} does not answer: take it away (regfs umount --lazy {at}) and try \
-         again", at = .0.display()
-    )]
-    Silent(PathBuf),
-    /// Something was mounted over ours.
-    #[error("{at} is covered by another mount: unmount that first (umount {at})", at = .0.display())]
-    Covered(PathBuf),
-    /// The kernel has no FUSE, or the container was not given it.
-    #[error("could not open {DEVICE}: {0}; {remedy}", remedy = device_remedy(.0))]
-    Device(io::Error),
-    /// Only root may mount without help.
-    #[error("mounting needs root or the program fusermount3: install it (apt install fuse3)")]
-    HelperMissing,
-    /// The helper program refused.
-    #[error("fusermount3 refused {}: {said}", .mountpoint.display())]
-    Helper {
-        /// Where.
-        mountpoint: PathBuf,
-        /// What it printed.
-        said: String,
-    },
-    /// The system refused.
-    #[error("could not {doing} {}: {source}", .path.display())]
-    Io {
-        /// What was being done, as a verb.
-        doing: &'static str,
-        /// With what.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
-impl MountError {
-    /// For `map_err`: the system's refusal, with what was being done to what.
-    pub(super) fn io<E: Into<io::Error>>(
-        doing: &'static str, path: impl Into<PathBuf>,
-    ) -> impl FnOnce(E) -> Self {
-        let path = path.into();
-        move |source| Self::Io { doing, path, source: source.into() }
-    }
-
-    /// Whether it is that somebody still uses the mount.
-    pub fn is_busy(&self) -> bool {
-        match self {
-            Self::Io { source, .. } => source.raw_os_error() == Some(libc::EBUSY),
-            Self::Helper { said, .. } => said.contains("busy"),
-            Self::Missing(_)
-            | Self::NotDirectory(_)
-            | Self::InUse { .. }
-            | Self::Silent(_)
-            | Self::Covered(_)
-            | Self::Device(_)
-            | Self::HelperMissing => false,
-        }
-    }
-}
-
-fn device_remedy(error: &io::Error) -> &'static str {
-    if error.kind() == io::ErrorKind::PermissionDenied {
-        "let this user open it (chmod 666 /dev/fuse), or mount as root"
-    } else {
-        "load the module (modprobe fuse), or start the container with --device /dev/fuse \
-         --cap-add SYS_ADMIN"
-    }
 }
 
 /// A mount that the kernel knows and whose first request, INIT, has been answered. Dropping it
@@ -279,6 +190,13 @@ fn attach_as_root(
     });
     mounted.map_err(failed)?;
     Ok(device)
+}
+
+/// Gives the mount at `mountpoint` other flags: read-only, for one. Only root may.
+pub fn remount(mountpoint: &Path, flags: MountFlags) -> Result<(), MountError> {
+    let flags = flags | MountFlags::NODEV | MountFlags::NOSUID;
+    rustix::mount::mount_remount(mountpoint, flags, c"")
+        .map_err(MountError::io("remount", mountpoint))
 }
 
 /// The kernel begins with 128 KiB, which makes reading a layer in order a third slower.

@@ -10,7 +10,8 @@
 //!         ├── manifests/3.19                   a tag
 //!         ├── manifests/sha256:9a…             a revision; found by name, not listed
 //!         ├── manifests/.NAME                  staging, as in layers
-//!         └── uploads/ANYTHING                 an upload in progress
+//!         ├── uploads/ANYTHING                 an upload in progress
+//!         └── uploads/FOLDER/…                 uploads in folders, as deep as one likes
 //! ```
 //!
 //! A component of a repository's name that equals one of the three folders is shown with a leading
@@ -21,6 +22,7 @@ use std::{
     borrow::Cow,
     ffi::{OsStr, OsString},
     os::unix::ffi::OsStrExt,
+    path::Path,
 };
 
 /// What a path names. A new kind of file begins with a variant here; the compiler lists the rest.
@@ -40,7 +42,8 @@ pub enum Node {
     Revision(RepositoryName, Digest),
     /// An upload, wherever it is shown.
     Upload(RepositoryName, UploadId),
-    /// A folder for staging in `layers` or `manifests` (`rsync --delay-updates` makes one).
+    /// A folder among uploads, by its path in the area: below `uploads`, or a dot folder in `layers`
+    /// or `manifests` (`rsync --delay-updates` makes one).
     StagingFolder(RepositoryName, Area, OsString),
     /// The control folder.
     Control,
@@ -142,6 +145,27 @@ impl Node {
             | Self::Upload(..)
             | Self::ControlFile(_) => impossible("folder", "it is a file"),
         }
+    }
+
+    /// The folder in which it is listed; none for the root and for uploads, which may lie anywhere.
+    pub fn parent(&self) -> Option<Self> {
+        Some(match self {
+            Self::Root | Self::Upload(..) => return None,
+            Self::Repository(name) => name.parent().map_or(Self::Root, Self::Repository),
+            Self::Area(name, _) => Self::Repository(name.clone()),
+            Self::Layer(name, _) => Self::Area(name.clone(), Area::Layers),
+            Self::Tag(name, _) | Self::Revision(name, _) => {
+                Self::Area(name.clone(), Area::Manifests)
+            }
+            Self::StagingFolder(name, area, path) => match Path::new(path).parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => {
+                    Self::StagingFolder(name.clone(), *area, parent.as_os_str().to_owned())
+                }
+                Some(_) | None => Self::Area(name.clone(), *area),
+            },
+            Self::Control => Self::Root,
+            Self::ControlFile(_) => Self::Control,
+        })
     }
 
     /// The repository it belongs to.
@@ -320,6 +344,8 @@ mod tests {
         ] {
             assert_eq!(walk(&path), Some(node.clone()), "{path}");
             assert_eq!(node.path(), path);
+            let above = path.rsplit_once('/').map_or(Some(Node::Root), |(above, _)| walk(above));
+            assert_eq!(node.parent(), above);
         }
     }
 

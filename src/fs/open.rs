@@ -1,12 +1,14 @@
 //! Opening, creating and closing files.
 
 use crate::fs::attr::Entry;
+use crate::fs::counters::Operation;
 use crate::fs::fault::{Fault, Result};
-use crate::fs::handles::{Handle, Opened, Reading, Writer};
+use crate::fs::handles::{Handle, Kept, OpenFile, Opened, Reading, Writer};
 use crate::fs::inodes::Ino;
 use crate::fs::layer_writer::LayerWriter;
 use crate::fs::lookup::upload_name;
 use crate::fs::manifest_writer::ManifestWriter;
+use crate::fs::mapping::Mapping;
 use crate::fs::node::{Name, Node};
 use crate::fs::{Caller, RegistryFs};
 use crate::model::{AttributesChange, Digest, Error, Manifest, Reference, RepositoryName};
@@ -16,7 +18,9 @@ use std::{ffi::OsStr, sync::Arc};
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OpenMode {
-    /// For writing, perhaps also for reading.
+    /// For reading.
+    pub read: bool,
+    /// For writing.
     pub write: bool,
     /// Emptied first.
     pub truncate: bool,
@@ -27,11 +31,12 @@ pub struct OpenMode {
 impl RegistryFs {
     /// Opens the file `ino`.
     pub(super) fn open(&self, ino: Ino, mode: OpenMode) -> Result<Opened> {
-        let node = self.node(ino)?;
+        let node = self.current(ino)?;
         let (handle, reading) = match &*node {
             Node::Layer(name, digest) if !mode.write => {
                 let layer = self.fetch(&node, name, digest)?;
-                (Handle::Layer(name.clone(), Arc::clone(&layer)), Reading::Layer(layer))
+                let reading = Reading::Layer(Arc::clone(&layer), Kept::Valid);
+                (Handle::Layer(name.clone(), layer), reading)
             }
             // A published layer may be made again from nothing, and not be changed in part.
             Node::Layer(name, digest) => {
@@ -49,7 +54,8 @@ impl RegistryFs {
                     return Err(Error::LayerImmutable(*digest).into());
                 }
                 let reference = Reference::Digest(*digest);
-                let reading = if mode.write { Reading::Direct } else { Reading::Cached };
+                let reading =
+                    if mode.write { Reading::Direct } else { Reading::Cached(Kept::Valid) };
                 (self.open_manifest(&node, name, reference, mode)?, reading)
             }
             Node::Upload(name, uuid) if !mode.write => {
@@ -78,7 +84,10 @@ impl RegistryFs {
             | Node::StagingFolder(..)
             | Node::Control => return Err(Fault::IsADirectory),
         };
-        Ok(Opened { handle: self.handles.insert(ino, handle), reading, flush: mode.write, ino })
+        let mapping = Mapping::of(&handle, mode);
+        let reading = self.keep_apart(ino, &node, mapping, reading)?;
+        let handle = self.handles.insert(ino, handle, mapping);
+        Ok(Opened { handle, reading, flush: mode.write, ino })
     }
 
     /// Creates and opens the file `name` in the folder `parent`. What exists by now is opened,
@@ -92,7 +101,7 @@ impl RegistryFs {
             Err(Fault::NoEntry) => {}
             Err(fault) => return Err(fault),
         }
-        let attributes = self.creation(caller, permissions);
+        let attributes = self.creation(caller, &folder, permissions)?;
         let (node, handle) = match folder.child(name) {
             Name::Upload => self.create_upload(&folder, name, &attributes)?,
             Name::Impossible { kind, reason } => {
@@ -128,9 +137,37 @@ impl RegistryFs {
                 }
             },
         };
-        let entry = self.entry(node)?;
-        let handle = self.handles.insert(entry.ino, handle);
-        Ok((entry, Opened { handle, reading: Reading::Direct, flush: true, ino: entry.ino }))
+        let entry = self.entry(node.clone())?;
+        let (ino, mapping) = (entry.ino, Mapping::of(&handle, mode));
+        let reading = self.keep_apart(ino, &node, mapping, Reading::Direct).inspect_err(|_| {
+            self.inodes.forget(ino, 1);
+        })?;
+        let handle = self.handles.insert(ino, handle, mapping);
+        Ok((entry, Opened { handle, reading, flush: true, ino }))
+    }
+
+    /// Makes the empty file `name` in the folder `parent` without opening it, as `tar --xattrs` begins.
+    /// Only an upload can be there before it is written.
+    pub(super) fn make_file(
+        &self, caller: &Caller, parent: Ino, name: &OsStr, permissions: u32,
+    ) -> Result<Entry> {
+        let folder = self.node(parent)?;
+        if self.find(&folder, name).is_ok_and(|node| self.stat(&node).is_ok()) {
+            return Err(Fault::exists(name));
+        }
+        match folder.child(name) {
+            Name::Upload => {
+                let attributes = self.creation(caller, &folder, permissions)?;
+                let (node, _closed) = self.create_upload(&folder, name, &attributes)?;
+                self.entry(node)
+            }
+            Name::Impossible { kind, reason } => Err(Fault::impossible(kind, name, reason)),
+            Name::Node(_) => {
+                let reason = "layers and manifests are made and written in one go, not with mknod: \
+                              extract without --xattrs, or into uploads";
+                Err(Error::Unsupported(reason).into())
+            }
+        }
     }
 
     fn open_existing(&self, entry: Entry, mode: OpenMode) -> Result<(Entry, Opened)> {
@@ -155,6 +192,7 @@ impl RegistryFs {
         let (upload_name, repository) = upload_name(folder, name)?.ok_or(Fault::NotADirectory)?;
         let upload = self.repository(repository).layers().upload(&upload_name, attributes)?;
         self.uploads.insert(&upload);
+        self.touch_folder(folder);
         Ok((Node::Upload(repository.clone(), upload.uuid()), Handle::Upload(upload)))
     }
 
@@ -181,12 +219,16 @@ impl RegistryFs {
     fn rewrite_layer(&self, node: &Node, name: &RepositoryName, digest: &Digest) -> Result<Handle> {
         let repository = self.repository(name);
         let Ok(stat) = repository.layers().stat(digest) else {
-            return self.write_layer(node, name, digest, AttributesChange::default());
+            // Somebody else writes it for the first time: it is to be like theirs.
+            let attributes = self.as_linked(&self.writer_stat(node)?.attributes);
+            let attributes =
+                AttributesChange { modified_at: None, accessed_at: None, ..attributes };
+            return self.write_layer(node, name, digest, attributes);
         };
         let attributes = AttributesChange {
             modified_at: None,
             accessed_at: None,
-            ..AttributesChange::to(&stat.attributes)
+            ..self.as_linked(&stat.attributes)
         };
         let handle = self.write_layer(node, name, digest, attributes)?;
         if let Handle::LayerWriter(writer) = &handle {
@@ -216,7 +258,11 @@ impl RegistryFs {
             Err(error) => return Err(error.into()),
         };
         if mode.write {
-            let attributes = AttributesChange::default();
+            let attributes = match self.writers.get(node) {
+                Some(Writer::Manifest(writer)) => writer.stat().map(|draft| draft.attributes),
+                Some(Writer::Layer(_)) | None => None,
+            };
+            let attributes = attributes.unwrap_or_default();
             return self.write_manifest(node, name, reference, stored.as_ref(), attributes);
         }
         match stored {
@@ -227,10 +273,10 @@ impl RegistryFs {
 
     /// Publishes what was written through `handle`: called for every close(2) of every descriptor,
     /// and the last chance to tell a tool that something is wrong.
-    pub fn flush(&self, handle: u64) -> Result<()> {
-        match &*self.handles.get(handle)? {
-            Handle::LayerWriter(writer) => writer.flush(),
-            Handle::ManifestWriter(writer) => writer.flush(),
+    pub fn flush(&self, caller: &Caller, handle: u64) -> Result<()> {
+        match &*self.handles.closed_by(handle, caller.pid)? {
+            Handle::LayerWriter(writer) => writer.close(),
+            Handle::ManifestWriter(writer) => writer.close(),
             Handle::Upload(upload) => {
                 upload.settle(Box::new(Arc::clone(upload)));
                 Ok(())
@@ -276,8 +322,22 @@ impl RegistryFs {
     }
 
     /// The last close of `handle`. Nobody is told of errors any more, so nothing that a user could
-    /// miss happens here.
+    /// miss happens here. What was never published gets its line in `.regfs/errors`.
     pub fn release(&self, handle: u64) {
-        drop(self.handles.remove(handle));
+        self.end_release(self.begin_release(handle));
+    }
+
+    /// From here on the file is not open any more.
+    pub(super) fn begin_release(&self, handle: u64) -> Option<OpenFile> {
+        self.handles.remove(handle)
+    }
+
+    /// Lets go of it, which may take long.
+    pub(super) fn end_release(&self, file: Option<OpenFile>) {
+        let Some(OpenFile { ino, handle, closer, .. }) = file else { return };
+        if let Some(fault) = handle.loss() {
+            let caller = Caller { pid: closer.into_inner(), ..Caller::default() };
+            self.refuse(Operation::Flush, &caller, None, (ino, OsStr::new("")), &fault);
+        }
     }
 }

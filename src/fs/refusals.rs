@@ -22,6 +22,8 @@ struct Refusal {
     errno: String,
     reason: String,
     remedy: &'static str,
+    /// How often it came in a row.
+    times: u64,
 }
 
 /// The ring of refusals. Its lock is held for a push or a copy only.
@@ -46,16 +48,27 @@ impl Refusals {
                 errno: explanation.name(),
                 reason: fault.to_string(),
                 remedy: explanation.remedy,
+                times: 1,
             };
             log::info!("refused: {}", refusal.line());
             self.count.fetch_add(1, Ordering::Relaxed);
-            let mut ring = self.ring.lock();
-            if ring.len() == REFUSALS_MAX {
-                ring.pop_front();
-            }
-            ring.push_back(refusal);
+            self.keep(refusal);
         }
         explanation.number
+    }
+
+    /// The kernel asks twice or three times before it gives up, and every close of a file that is
+    /// wrong is refused: that is one line, so that nothing else is pushed out.
+    fn keep(&self, refusal: Refusal) {
+        let mut ring = self.ring.lock();
+        if let Some(last) = ring.back_mut().filter(|last| last.is_like(&refusal)) {
+            *last = Refusal { times: last.times + 1, ..refusal };
+            return;
+        }
+        if ring.len() == REFUSALS_MAX {
+            ring.pop_front();
+        }
+        ring.push_back(refusal);
     }
 
     /// How many operations were refused since the mount began.
@@ -81,6 +94,15 @@ impl Refusals {
 }
 
 impl Refusal {
+    /// Whether the same process was refused the same, for the same reason.
+    fn is_like(&self, other: &Self) -> bool {
+        let key = |it: &Self| (it.pid, it.operation);
+        key(self) == key(other)
+            && self.path == other.path
+            && self.errno == other.errno
+            && self.reason == other.reason
+    }
+
     /// `TIME pid PID OPERATION PATH: ERRNO: REASON; REMEDY`, on one line whatever is in the path.
     fn line(&self) -> String {
         let mut line = String::new();
@@ -93,6 +115,9 @@ impl Refusal {
             "{at} pid {} {} {path}: {}: {reason}; {}",
             self.pid, self.operation, self.errno, self.remedy
         );
+        if self.times > 1 {
+            let _ignored = write!(line, " ({} times)", self.times);
+        }
         line
     }
 }
@@ -112,7 +137,7 @@ mod tests {
         assert!(
             text.ends_with(
                 "pid 7 create a/uploads/new\\nline: EROFS: the registry is mounted read-only; \
-                 mount it again without -o ro\n"
+                 unmount it, and mount it again without -o ro\n"
             ),
             "{text}"
         );
@@ -128,6 +153,22 @@ mod tests {
         assert!(refusals.text().starts_with(|_| true) && refusals.text().contains("pid 5 "));
         assert!(!refusals.text().contains("pid 4 "));
         assert_eq!(refusals.count(), REFUSALS_MAX as u64 + 5);
+    }
+
+    #[test]
+    fn the_same_again_is_one_line() {
+        let refusals = Refusals::default();
+        let refuse = |path: &str| {
+            refusals.note("close", 7, || path.to_owned(), &Fault::Registry(Error::ReadOnly))
+        };
+        for path in ["a", "a", "a", "b"] {
+            refuse(path);
+        }
+        let text = refusals.text();
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert!(text.lines().next().unwrap().ends_with(" (3 times)"), "{text}");
+        assert!(refusals.last().unwrap().ends_with("without -o ro"));
+        assert_eq!(refusals.count(), 4);
     }
 
     #[test]

@@ -1,14 +1,16 @@
-//! What moving, linking and removing mean: Finish, Put, Tag, Retag, Untag, Cancel, Mount.
+//! What moving and removing mean: Finish, Put, Retag, Untag, Cancel.
 
 use crate::fs::RegistryFs;
-use crate::fs::attr::Entry;
 use crate::fs::fault::{Fault, Result};
 use crate::fs::inodes::Ino;
+use crate::fs::link::{copy_extended, manifest_subject};
 use crate::fs::lookup::upload_name;
 use crate::fs::manifest_writer;
 use crate::fs::node::{Name, Node};
+use crate::fs::staging::folder_in;
 use crate::model::{
-    AttributesChange, Digest, Error, MANIFEST_BYTES_MAX, Reference, RepositoryName, Tag, UploadId,
+    Area, AttributesChange, Digest, Error, MANIFEST_BYTES_MAX, Reference, RepositoryName, Tag,
+    UploadId, UploadName,
 };
 use crate::registry::{LayerUpload, Retag, Subject};
 use std::{ffi::OsStr, sync::Arc};
@@ -45,7 +47,19 @@ impl RegistryFs {
                 return Err(Fault::exists(new_name));
             }
         }
-        match (&from, to) {
+        self.check_published(&from)?;
+        self.rename_node(&from, to, (&to_folder, new_name), mode)?;
+        self.touch_folder(&from_folder);
+        self.touch_folder(&to_folder);
+        Ok(())
+    }
+
+    /// Renames `from` to `to`, which is nothing that a name alone tells in folders of uploads.
+    fn rename_node(
+        &self, from: &Node, to: Option<Node>, (to_folder, new_name): (&Node, &OsStr),
+        mode: RenameMode,
+    ) -> Result<()> {
+        match (from, to) {
             (Node::Tag(a, tag), Some(Node::Tag(b, new_tag))) if *a == b => {
                 self.retag(a, tag, &new_tag, mode)
             }
@@ -53,13 +67,23 @@ impl RegistryFs {
                 Err(Error::Unsupported("only tags of one repository can be exchanged").into())
             }
             (Node::Upload(repository, uuid), Some(to)) => {
-                self.rename_upload_to_content(repository, uuid, &from, to)
+                self.rename_upload_to_content(repository, uuid, from, to)
             }
             (Node::Upload(repository, uuid), None) => {
-                self.rename_upload(repository, uuid, &to_folder, new_name)
+                self.rename_upload(repository, uuid, to_folder, new_name)
             }
             (Node::Layer(a, digest), Some(Node::Layer(b, to))) => {
                 self.move_layer(a, digest, &b, &to)
+            }
+            (Node::StagingFolder(..), None) => self.rename_folder(from, to_folder, new_name),
+            (Node::Revision(a, digest), Some(Node::Tag(b, tag))) if *a == b => {
+                self.rename_revision(a, digest, &tag)
+            }
+            (Node::Tag(a, tag), Some(Node::Revision(b, digest))) if *a == b => {
+                self.rename_tag_to_digest(a, tag, &digest)
+            }
+            (Node::Tag(name, tag), None) if to_folder.repository() == Some(name) => {
+                self.rename_tag_to_upload(name, tag, to_folder, new_name)
             }
             (Node::Repository(a), Some(Node::Repository(b))) => self.rename_repository(a, &b),
             (Node::Layer(..) | Node::Tag(..) | Node::Revision(..), _) => Err(Fault::CrossDevice),
@@ -72,6 +96,36 @@ impl RegistryFs {
                 | Node::ControlFile(_),
                 _,
             ) => Err(Error::Unsupported("this folder or file cannot be moved there").into()),
+        }
+    }
+
+    /// What is being written under a tag or digest for the first time is not there yet for others.
+    pub(super) fn check_published(&self, node: &Node) -> Result<()> {
+        if self.writers.get(node).is_none() {
+            return Ok(());
+        }
+        let published = match node {
+            Node::Layer(name, digest) => self.repository(name).layers().stat(digest).map(drop),
+            Node::Tag(name, tag) => {
+                let reference = Reference::Tag(tag.clone());
+                self.repository(name).manifests().stat(&reference).map(drop)
+            }
+            Node::Revision(name, digest) => {
+                let reference = Reference::Digest(*digest);
+                self.repository(name).manifests().stat(&reference).map(drop)
+            }
+            Node::Root
+            | Node::Repository(_)
+            | Node::Area(..)
+            | Node::Upload(..)
+            | Node::StagingFolder(..)
+            | Node::Control
+            | Node::ControlFile(_) => Ok(()),
+        };
+        match published {
+            Err(error) if error.is_unknown() => Err(Error::Busy(node.path()).into()),
+            // What else is wrong is said by what comes next.
+            Ok(()) | Err(_) => Ok(()),
         }
     }
 
@@ -89,6 +143,32 @@ impl RegistryFs {
             RenameMode::Replace | RenameMode::KeepExisting => self.inodes.rebind(&old, new),
             RenameMode::Exchange => self.inodes.exchange(&old, &new),
         }
+        Ok(())
+    }
+
+    /// A manifest gets a tag in place of its digest. It stays under that, too, as all that is tagged:
+    /// to copy it and remove it by its digest, as mv would, would take the new tag away.
+    fn rename_revision(&self, name: &RepositoryName, digest: &Digest, tag: &Tag) -> Result<()> {
+        let repository = self.repository(name);
+        let stat = repository.manifests().stat(&Reference::Digest(*digest))?;
+        repository.manifests().tag(digest, tag, &AttributesChange::to(&stat.attributes))?;
+        let (old, new) =
+            (Node::Revision(name.clone(), *digest), Node::Tag(name.clone(), tag.clone()));
+        self.inodes.rebind(&old, new);
+        Ok(())
+    }
+
+    /// A tag is given up for the digest of its manifest, which has that name already.
+    fn rename_tag_to_digest(&self, name: &RepositoryName, tag: &Tag, to: &Digest) -> Result<()> {
+        let repository = self.repository(name);
+        let reference = Reference::Tag(tag.clone());
+        let computed = repository.manifests().stat(&reference)?.digest;
+        if computed != *to {
+            return Err(Error::DigestMismatch { expected: *to, computed }.into());
+        }
+        repository.manifests().delete(&reference)?;
+        let (old, new) = (Node::Tag(name.clone(), tag.clone()), Node::Revision(name.clone(), *to));
+        self.inodes.rebind(&old, new);
         Ok(())
     }
 
@@ -131,23 +211,11 @@ impl RegistryFs {
         let mut bytes = vec![0; usize::try_from(stat.length).map_err(|_| Fault::TooLong)?];
         let count = upload.read_at(&mut bytes, 0)?;
         bytes.truncate(count);
-        let attributes = AttributesChange::to(&stat.attributes);
+        let attributes = self.as_linked(&stat.attributes);
         let repository = self.repository(name);
-        let kept = repository.attributes();
-        let from = Subject::Upload(stat.uuid);
-        let extended = kept.extended_names(&from)?;
-        let values = extended.iter().map(|name| kept.extended(&from, name));
-        let values = values.collect::<Result<Vec<_>, _>>()?;
         manifest_writer::put(&*repository, &bytes, target, &attributes)?;
-        if let Reference::Tag(tag) = target {
-            let to = Subject::Tag(tag.clone());
-            for (name, value) in extended.iter().zip(values) {
-                // The tag is there by now, so this is not worth to say that it failed.
-                if let Err(error) = kept.set_extended(&to, name, value.as_deref()) {
-                    log::warn!("tag {tag} goes without {name}: {error}");
-                }
-            }
-        }
+        let (from, to) = (Subject::Upload(stat.uuid), manifest_subject(target));
+        self.copy_extended((&*repository, &from), (&*repository, &to));
         upload.cancel()?;
         Ok(())
     }
@@ -160,6 +228,9 @@ impl RegistryFs {
         if repository != name {
             return Err(Fault::CrossDevice);
         }
+        if let Ok(Node::StagingFolder(..)) = self.find(folder, file) {
+            return Err(Fault::IsADirectory);
+        }
         let replaced = self.repository(name).layers().find_upload(&new_name)?;
         if replaced == Some(*uuid) {
             return Ok(());
@@ -169,6 +240,67 @@ impl RegistryFs {
             self.cancel(name, &replaced)?;
         }
         Ok(())
+    }
+
+    /// An empty folder among uploads gets another name. What lies in a full one would have to be
+    /// renamed one by one, so that is left to the tool.
+    fn rename_folder(&self, from: &Node, to_folder: &Node, new_name: &OsStr) -> Result<()> {
+        let (Some(new), Node::StagingFolder(name, area, path)) =
+            (folder_in(to_folder, new_name), from)
+        else {
+            return Err(Fault::NotADirectory);
+        };
+        let to = Node::StagingFolder(new.0.clone(), new.1, new.2.clone());
+        match self.find(to_folder, new_name) {
+            Ok(existing) if existing == *from => return Ok(()),
+            Ok(existing @ Node::StagingFolder(..)) if !self.is_empty(&existing)? => {
+                return Err(Fault::FolderNotEmpty);
+            }
+            Ok(Node::StagingFolder(..)) | Err(Fault::NoEntry) => {}
+            Ok(_) => return Err(Fault::NotADirectory),
+            Err(fault) => return Err(fault),
+        }
+        if new.0 != *name || !self.is_empty(from)? {
+            return Err(Fault::CrossDevice);
+        }
+        let old = (name.clone(), *area, path.clone());
+        self.staging.rename(&old, new, self.folder_attributes());
+        self.inodes.rebind(from, to);
+        Ok(())
+    }
+
+    /// A tag becomes an upload: the way back from `mv uploads/x manifests/T`. `sed -i manifests/.x`
+    /// goes it, because what sed writes to has the name of a tag.
+    fn rename_tag_to_upload(
+        &self, name: &RepositoryName, tag: &Tag, folder: &Node, file: &OsStr,
+    ) -> Result<()> {
+        let (new_name, _) = upload_name(folder, file)?.ok_or(Fault::NotADirectory)?;
+        let (repository, reference) = (self.repository(name), Reference::Tag(tag.clone()));
+        let manifest = repository.manifests().get(&reference)?;
+        let stat = repository.manifests().stat(&reference)?;
+        let replaced = repository.layers().find_upload(&new_name)?;
+        let attributes = AttributesChange::to(&stat.attributes);
+        // Until it is whole it has a name that no listing shows.
+        let hidden = UploadName::new(Area::Layers, OsStr::new(&stat.digest.to_string()))?;
+        let upload = repository.layers().upload(&hidden, &attributes)?;
+        let to = Subject::Upload(upload.uuid());
+        let moved = upload
+            .write_at(manifest.bytes(), 0)
+            .and_then(|()| repository.attributes().change(&to, &attributes))
+            .and_then(|_| copy_extended(&*repository, &Subject::Tag(tag.clone()), &to))
+            .and_then(|()| upload.rename(&new_name))
+            .and_then(|()| repository.manifests().delete(&reference));
+        if let Err(error) = moved {
+            upload.cancel()?;
+            return Err(error.into());
+        }
+        self.uploads.insert(&upload);
+        let node = Node::Upload(name.clone(), upload.uuid());
+        self.inodes.rebind(&Node::Tag(name.clone(), tag.clone()), node);
+        match replaced {
+            Some(replaced) => self.cancel(name, &replaced),
+            None => Ok(()),
+        }
     }
 
     /// A layer moves to another repository, and only as itself.
@@ -182,8 +314,7 @@ impl RegistryFs {
             return Ok(());
         }
         let (source, target) = (self.repository(from), self.repository(to));
-        let attributes = AttributesChange::to(&source.layers().stat(digest)?.attributes);
-        target.layers().mount(digest, from, &attributes)?;
+        self.mount_alike((&*source, from), &*target, digest)?;
         source.layers().delete(digest)?;
         self.inodes.rebind(&Node::Layer(from.clone(), *digest), Node::Layer(to.clone(), *digest));
         Ok(())
@@ -197,73 +328,15 @@ impl RegistryFs {
         }
         self.registry.rename(from, to)?;
         self.inodes.rename_repository(from, to);
-        self.rename_staging(from, to);
+        self.staging.rename_repository(from, to);
         Ok(())
-    }
-
-    fn rename_staging(&self, from: &RepositoryName, to: &RepositoryName) {
-        let mut staging = self.staging.lock();
-        let moved = staging.extract_if(|(name, ..)| name.is_within(from)).collect::<Vec<_>>();
-        for (name, area, folder) in moved {
-            if let Some(name) = name.rebased(from, to) {
-                staging.insert((name, area, folder));
-            }
-        }
-    }
-
-    /// Gives the file `ino` a second name: Tag for manifests, Mount for layers.
-    pub fn link(&self, ino: Ino, new_parent: Ino, new_name: &OsStr) -> Result<Entry> {
-        let (node, folder) = (self.node(ino)?, self.node(new_parent)?);
-        let to = match folder.child(new_name) {
-            Name::Node(node) => node,
-            Name::Upload => {
-                return Err(Error::Unsupported("an upload has one name; copy it instead").into());
-            }
-            Name::Impossible { kind, reason } => {
-                return Err(Fault::impossible(kind, new_name, reason));
-            }
-        };
-        if self.stat(&to).is_ok() {
-            return Err(Fault::exists(new_name));
-        }
-        match (&*node, &to) {
-            (Node::Layer(from, digest), Node::Layer(to, new)) if digest == new => {
-                self.repository(to).layers().mount(digest, from, &AttributesChange::default())?;
-            }
-            (Node::Layer(_, computed), Node::Layer(_, expected)) => {
-                let (expected, computed) = (*expected, *computed);
-                return Err(Error::DigestMismatch { expected, computed }.into());
-            }
-            (Node::Tag(from, tag), Node::Tag(to, new)) => {
-                self.tag(from, &Reference::Tag(tag.clone()), to, new)?;
-            }
-            (Node::Revision(from, digest), Node::Tag(to, new)) => {
-                self.tag(from, &Reference::Digest(*digest), to, new)?;
-            }
-            _ => return Err(Error::Unsupported("this cannot be linked there").into()),
-        }
-        self.entry(to)
-    }
-
-    /// Tags a manifest. In another repository this is a put, which checks what it refers to.
-    fn tag(
-        &self, from: &RepositoryName, reference: &Reference, to: &RepositoryName, tag: &Tag,
-    ) -> Result<()> {
-        let source = self.repository(from);
-        let attributes = AttributesChange::default();
-        if from == to {
-            let digest = source.manifests().stat(reference)?.digest;
-            return Ok(source.manifests().tag(&digest, tag, &attributes)?);
-        }
-        let manifest = source.manifests().get(reference)?;
-        let target = Reference::Tag(tag.clone());
-        Ok(manifest_writer::put(&*self.repository(to), manifest.bytes(), &target, &attributes)?)
     }
 
     /// Removes the file `name` of the folder `parent`: Untag, Delete or Cancel.
     pub fn unlink(&self, parent: Ino, name: &OsStr) -> Result<()> {
         let folder = self.node(parent)?;
         let node = self.find(&folder, name)?;
+        self.check_published(&node)?;
         let removed = match &node {
             Node::Tag(repository, tag) => {
                 self.repository(repository).manifests().delete(&Reference::Tag(tag.clone()))
@@ -272,7 +345,11 @@ impl RegistryFs {
                 self.repository(repository).manifests().delete(&Reference::Digest(*digest))
             }
             Node::Layer(repository, digest) => self.repository(repository).layers().delete(digest),
-            Node::Upload(repository, uuid) => return self.cancel(repository, uuid),
+            Node::Upload(repository, uuid) => {
+                self.cancel(repository, uuid)?;
+                self.touch_folder(&folder);
+                return Ok(());
+            }
             Node::ControlFile(_) => {
                 return Err(Error::Unsupported("control files cannot be removed").into());
             }
@@ -282,16 +359,9 @@ impl RegistryFs {
             | Node::StagingFolder(..)
             | Node::Control => return Err(Fault::IsADirectory),
         };
-        match removed {
-            Ok(()) => {
-                self.inodes.detach(&node);
-                Ok(())
-            }
-            Err(error) if error.is_unknown() && self.writers.get(&node).is_some() => {
-                Err(Error::Busy(name.to_string_lossy().into_owned()).into())
-            }
-            Err(error) => Err(error.into()),
-        }
+        removed?;
+        self.inodes.detach(&node);
+        Ok(())
     }
 
     fn cancel(&self, name: &RepositoryName, uuid: &UploadId) -> Result<()> {

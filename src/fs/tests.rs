@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::fs::node::Node;
-use crate::model::{Digest, Error};
+use crate::model::{Area, Digest, Error};
 use crate::registry::memory::MemoryRegistry;
 use std::ffi::OsStr;
 
@@ -12,9 +12,9 @@ struct Shell {
     caller: Caller,
 }
 
-const WRITE: OpenMode = OpenMode { write: true, truncate: false, exclusive: false };
-const TRUNCATE: OpenMode = OpenMode { write: true, truncate: true, exclusive: false };
-const READ: OpenMode = OpenMode { write: false, truncate: false, exclusive: false };
+const READ: OpenMode = OpenMode { read: true, write: false, truncate: false, exclusive: false };
+const WRITE: OpenMode = OpenMode { read: false, write: true, ..READ };
+const TRUNCATE: OpenMode = OpenMode { truncate: true, ..WRITE };
 
 impl Shell {
     fn new() -> Self {
@@ -44,7 +44,8 @@ impl Shell {
     /// What `cat > path` does: open or create, write, close.
     fn write(&self, path: &str, content: &[u8]) -> Result<()> {
         let handle = self.create(path)?;
-        let written = self.fs.write(handle, 0, content).and_then(|()| self.fs.flush(handle));
+        let written =
+            self.fs.write(handle, 0, content).and_then(|()| self.fs.flush(&self.caller, handle));
         self.fs.release(handle);
         written
     }
@@ -72,13 +73,14 @@ impl Shell {
     }
 
     fn ls(&self, path: &str) -> Vec<String> {
-        let handle = self.fs.opendir(self.ino(path).unwrap()).unwrap();
+        let ino = self.ino(path).unwrap();
+        let handle = self.fs.opendir(ino).unwrap();
         let mut names = Vec::new();
         let mut add = |row: crate::fs::folders::Row<'_>| {
             names.push(row.name.to_str().unwrap().to_owned());
             false
         };
-        self.fs.readdir(handle, 0, true, &mut add).unwrap();
+        self.fs.readdir((ino, handle), 0, true, &mut add).unwrap();
         self.fs.release(handle);
         names.retain(|name| name != "." && name != "..");
         names.sort();
@@ -142,17 +144,17 @@ fn a_layer_written_under_its_digest_is_seen_by_stat_and_by_nobody_else_until_it_
     let shell = Shell::new();
     let path = layer_path(b"hello");
     let handle = shell.create(&path).unwrap();
-    shell.fs.flush(handle).unwrap();
+    shell.fs.flush(&shell.caller, handle).unwrap();
     shell.fs.write(handle, 0, b"hel").unwrap();
-    let part = shell.fs.flush(handle).unwrap_err();
+    let part = shell.fs.flush(&shell.caller, handle).unwrap_err();
     assert_eq!(shell.number(&part), "EBADMSG");
-    assert_eq!(shell.number(&shell.fs.flush(handle).unwrap_err()), "EBADMSG");
+    assert_eq!(shell.number(&shell.fs.flush(&shell.caller, handle).unwrap_err()), "EBADMSG");
     assert_eq!(shell.fs.getattr(shell.ino(&path).unwrap()).unwrap().stat.length, 3);
     assert!(shell.ls("a/layers").is_empty());
     assert!(shell.ls("a/uploads").is_empty());
     assert_eq!(shell.number(&shell.read(&path).unwrap_err()), "EBUSY");
     shell.fs.write(handle, 3, b"lo").unwrap();
-    shell.fs.flush(handle).unwrap();
+    shell.fs.flush(&shell.caller, handle).unwrap();
     assert_eq!(shell.read(&path).unwrap(), b"hello");
     assert_eq!(shell.number(&shell.fs.write(handle, 5, b"!").unwrap_err()), "EPERM");
     shell.fs.release(handle);
@@ -176,9 +178,9 @@ fn two_writers_of_one_digest_do_not_disturb_each_other() {
     let other = shell.open(&path, TRUNCATE).unwrap();
     shell.fs.write(one, 0, b"hel").unwrap();
     shell.fs.write(other, 0, b"hello").unwrap();
-    shell.fs.flush(other).unwrap();
+    shell.fs.flush(&shell.caller, other).unwrap();
     shell.fs.write(one, 3, b"lo").unwrap();
-    shell.fs.flush(one).unwrap();
+    shell.fs.flush(&shell.caller, one).unwrap();
     assert_eq!(shell.read(&path).unwrap(), b"hello");
 }
 
@@ -199,7 +201,7 @@ fn the_empty_layer_is_made_by_closing_an_empty_file() {
     shell.write(&layer_path(b""), b"").unwrap();
     assert_eq!(shell.read(&layer_path(b"")).unwrap(), b"");
     let touched = shell.create(&layer_path(b"x")).unwrap();
-    shell.fs.flush(touched).unwrap();
+    shell.fs.flush(&shell.caller, touched).unwrap();
     let now = AttributesChange { modified_at: Some(SystemTime::now()), ..Default::default() };
     let ino = shell.ino(&layer_path(b"x")).unwrap();
     let refused = shell.fs.setattr(ino, None, None, &now).unwrap_err();
@@ -215,10 +217,10 @@ fn a_manifest_is_put_whole_when_it_is_closed() {
     let second = manifest("second", &Digest::sha256(b"layer"));
     let handle = shell.open("a/manifests/1.0", TRUNCATE).unwrap();
     shell.fs.write(handle, 0, &second.as_bytes()[..10]).unwrap();
-    assert_eq!(shell.number(&shell.fs.flush(handle).unwrap_err()), "EINVAL");
+    assert_eq!(shell.number(&shell.fs.flush(&shell.caller, handle).unwrap_err()), "EINVAL");
     assert_eq!(shell.read("a/manifests/1.0").unwrap(), first.as_bytes());
     shell.fs.write(handle, 10, &second.as_bytes()[10..]).unwrap();
-    shell.fs.flush(handle).unwrap();
+    shell.fs.flush(&shell.caller, handle).unwrap();
     assert_eq!(shell.read("a/manifests/1.0").unwrap(), second.as_bytes());
     let mut buffer = Vec::new();
     shell.fs.read(pinned, 0, 1 << 20, &mut buffer).unwrap();
@@ -238,7 +240,7 @@ fn what_is_no_manifest_or_lacks_its_blobs_is_refused_and_leaves_nothing() {
     let handle = shell.create("a/manifests/x").unwrap();
     shell.fs.write(handle, 0, shell.image("y").as_bytes()).unwrap();
     assert!(shell.fs.write(handle, 4 << 20, b" ").is_err());
-    let spoiled = shell.fs.flush(handle).unwrap_err();
+    let spoiled = shell.fs.flush(&shell.caller, handle).unwrap_err();
     assert_eq!(shell.number(&spoiled), "EFBIG", "a part of what was meant is not put");
     shell.fs.release(handle);
     assert!(matches!(shell.ino("a/manifests/x"), Err(Fault::NoEntry)));
@@ -287,7 +289,7 @@ fn what_rsync_does_to_a_layer_and_a_manifest() {
     let temporary = format!("a/layers/.{digest}.Xy12ab");
     let handle = shell.create(&temporary).unwrap();
     shell.fs.write(handle, 0, b"layer").unwrap();
-    shell.fs.flush(handle).unwrap();
+    shell.fs.flush(&shell.caller, handle).unwrap();
     shell.fs.release(handle);
     assert_eq!(shell.ls("a/layers").len(), 1);
     assert!(shell.ls("a/uploads").is_empty());
@@ -319,6 +321,30 @@ fn a_staging_folder_holds_files_until_they_are_moved_out() {
 }
 
 #[test]
+fn folders_of_uploads_lie_in_each_other() {
+    let shell = Shell::new();
+    for folder in ["a/uploads/x", "a/uploads/x/y", "a/manifests/.m", "a/manifests/.m/n"] {
+        shell.mkdir(folder).unwrap();
+        assert!(shell.mkdir(folder).is_err());
+        shell.write(&format!("{folder}/file"), b"content").unwrap();
+    }
+    assert_eq!(shell.ls("a/uploads"), ["x"]);
+    assert_eq!(shell.ls("a/uploads/x"), ["file", "y"]);
+    assert_eq!(shell.ls("a/uploads/x/y"), ["file"]);
+    assert_eq!(shell.ls("a/manifests/.m"), ["file", "n"]);
+    shell.rename("a/uploads/x/y/file", "a/uploads/x/y/z").unwrap();
+    assert!(matches!(shell.rename("a/uploads/x", "a/uploads/w"), Err(Fault::CrossDevice)));
+    assert!(matches!(shell.rename("a/uploads/x/file", "a/uploads/x/y"), Err(Fault::IsADirectory)));
+    assert!(matches!(shell.rename("a/manifests/.m", "a/uploads/x"), Err(Fault::FolderNotEmpty)));
+    let name = Digest::sha256(b"content");
+    shell.rename("a/uploads/x/y/z", &format!("a/layers/{name}")).unwrap();
+    assert!(shell.ls("a/uploads/x/y").is_empty());
+    shell.rename("a/uploads/x/y", "a/layers/.y").unwrap();
+    assert_eq!(shell.ls("a/uploads/x"), ["file"]);
+    shell.write("a/layers/.y/file", b"content").unwrap();
+}
+
+#[test]
 fn a_layer_is_linked_and_copied_to_another_repository_without_its_bytes() {
     let shell = Shell::new();
     shell.mkdir("b").unwrap();
@@ -333,7 +359,7 @@ fn a_layer_is_linked_and_copied_to_another_repository_without_its_bytes() {
         (shell.open(&path, READ).unwrap(), shell.create(&format!("c/layers/{name}")).unwrap());
     assert_eq!(shell.fs.copy((from, 0), (to, 0), u64::MAX).unwrap(), 5);
     assert_eq!(shell.fs.copy((from, 5), (to, 5), u64::MAX).unwrap(), 0);
-    shell.fs.flush(to).unwrap();
+    shell.fs.flush(&shell.caller, to).unwrap();
     assert_eq!(shell.read(&format!("c/layers/{name}")).unwrap(), b"layer");
     assert_eq!(shell.fs.counters.bytes(), (10, 5, 0));
     shell.rename(&format!("c/layers/{name}"), &format!("b/layers/{name}")).unwrap();
@@ -420,7 +446,7 @@ fn each_refusal_is_one_line_with_path_and_remedy() {
     let shell = Shell::new();
     let fault = Fault::Registry(Error::ReadOnly);
     let uploads = shell.ino("a/uploads").unwrap();
-    shell.fs.refuse(Operation::Create, &shell.caller, (uploads, OsStr::new("x")), &fault);
+    shell.fs.refuse(Operation::Create, &shell.caller, None, (uploads, OsStr::new("x")), &fault);
     let text = String::from_utf8(shell.read(".regfs/errors").unwrap()).unwrap();
     assert!(text.contains("create a/uploads/x: EROFS: "), "{text}");
     let node = Node::ControlFile(node::ControlFile::Status);

@@ -87,23 +87,17 @@ fn parse(name: &OsStr) -> Name<'_> {
 impl RegistryFs {
     /// The value of an extended attribute.
     pub(super) fn getxattr(&self, ino: Ino, name: &OsStr) -> Result<Vec<u8>> {
-        let node = self.node(ino)?;
         match parse(name) {
             Name::Virtual(name) => {
-                Ok(self.virtual_value(&node, name)?.ok_or(Fault::NoAttribute)?.into_bytes())
+                let value = self.virtual_value(&*self.current(ino)?, name)?;
+                Ok(value.ok_or(Fault::NoAttribute)?.into_bytes())
             }
-            Name::User(name) => match self.subject(&node) {
-                Some((repository, subject)) => {
-                    let value = self.repository(repository).attributes().extended(&subject, name);
-                    match value {
-                        Ok(value) => value.ok_or(Fault::NoAttribute),
-                        // Being written: nothing is kept of it yet.
-                        Err(error) if error.is_unknown() => Err(Fault::NoAttribute),
-                        Err(error) => Err(error.into()),
-                    }
-                }
-                None => Err(Fault::NoAttribute),
-            },
+            Name::User(name) => {
+                let node = self.current(ino)?;
+                let value = self.keeper(&node).map_or(Ok(None), |keeper| keeper.get(name))?;
+                value.ok_or(Fault::NoAttribute)
+            }
+            // Whatever it is of: tools ask for these of every file that they have open.
             Name::Reserved | Name::Unset => Err(Fault::NoAttribute),
             Name::Refused => Err(Fault::NotKept("access lists")),
         }
@@ -111,28 +105,24 @@ impl RegistryFs {
 
     /// The names of all extended attributes, each with a NUL behind it.
     pub(super) fn listxattr(&self, ino: Ino) -> Result<Vec<u8>> {
-        let node = self.node(ino)?;
+        let node = self.current(ino)?;
         let mut names: Vec<String> = Virtual::ALL
             .into_iter()
             .filter(|name| name.is_listed_of(&node))
             .map(|name| name.name().to_owned())
             .collect();
-        if let Some((repository, subject)) = self.subject(&node) {
-            match self.repository(repository).attributes().extended_names(&subject) {
-                Ok(kept) => names.extend(kept),
-                Err(error) if error.is_unknown() => {}
-                Err(error) => return Err(error.into()),
-            }
+        if let Some(keeper) = self.keeper(&node) {
+            names.extend(keeper.names()?);
         }
         Ok(names.into_iter().flat_map(|name| [name.into_bytes(), vec![0]].concat()).collect())
     }
 
     /// Sets an extended attribute, or removes it for `None`. A virtual one can only be set to what
-    /// it is.
+    /// it is, and stays when it is removed.
     pub(super) fn setxattr(
         &self, ino: Ino, name: &OsStr, value: Option<&[u8]>, condition: SetCondition,
     ) -> Result<()> {
-        let node = self.node(ino)?;
+        let node = self.current(ino)?;
         let name = match parse(name) {
             Name::Virtual(name) => return self.set_virtual(&node, name, value),
             Name::User(name) => name,
@@ -140,15 +130,13 @@ impl RegistryFs {
                 let value = "not there".to_owned();
                 return Err(Fault::AttributeFixed { name: VIRTUAL_PREFIX, value });
             }
-            Name::Unset | Name::Refused => return Err(Fault::NotKept("attributes of this kind")),
+            Name::Unset | Name::Refused => return Err(not_kept(name, value)),
         };
-        let Some((repository, subject)) = self.subject(&node) else {
-            return Err(Fault::NotKept("attributes of this file"));
+        let Some(keeper) = self.keeper(&node) else {
+            return Err(Fault::Unkept("extended attributes of this file"));
         };
-        let repository = self.repository(repository);
-        let kept = repository.attributes();
         if value.is_none() || condition != SetCondition::None {
-            let exists = kept.extended(&subject, name)?.is_some();
+            let exists = keeper.get(name)?.is_some();
             match condition {
                 SetCondition::MustNotExist if exists => {
                     return Err(Error::Exists("the attribute".to_owned()).into());
@@ -160,13 +148,15 @@ impl RegistryFs {
                 SetCondition::MustNotExist | SetCondition::MustExist | SetCondition::None => {}
             }
         }
-        Ok(kept.set_extended(&subject, name, value)?)
+        Ok(keeper.set(name, value)?)
     }
 
     fn set_virtual(&self, node: &Node, name: Virtual, value: Option<&[u8]>) -> Result<()> {
         let has = self.virtual_value(node, name)?;
         match (has, value) {
             (Some(has), Some(value)) if has.as_bytes() == value => Ok(()),
+            // rsync -X removes what the source does not have, and it would be there again at once.
+            (Some(_), None) => Ok(()),
             (None, None) => Err(Fault::NoAttribute),
             (has, _) => Err(Fault::AttributeFixed {
                 name: name.name(),
@@ -285,6 +275,25 @@ fn digest_of(reader: &dyn UploadReader) -> Result<Digest> {
         }
         hasher.update(&buffer[..count]);
         offset += count as u64;
+    }
+}
+
+/// Length of an access list that says no more than permission bits do: a version, and an entry each
+/// for owner, group and others.
+const PLAIN_ACCESS_LIST_BYTES: usize = 4 + 3 * 8;
+
+/// Why an attribute that is not called `user.…` is not set. cp and install set access lists that say
+/// what the permission bits say, and cp the label of SELinux; they go on without.
+fn not_kept(name: &OsStr, value: Option<&[u8]>) -> Fault {
+    let length = value.map_or(0, <[u8]>::len);
+    match name.to_str() {
+        Some("system.posix_acl_access") if length > PLAIN_ACCESS_LIST_BYTES => {
+            Fault::Unkept("access lists")
+        }
+        Some("system.posix_acl_access" | "security.selinux") => Fault::NotKept("access lists"),
+        Some("system.posix_acl_default") if length > 0 => Fault::Unkept("default access lists"),
+        Some("system.posix_acl_default") => Fault::NotKept("access lists"),
+        Some(_) | None => Fault::Unkept("extended attributes that are not called user.…"),
     }
 }
 

@@ -20,6 +20,13 @@ pub enum Error {
         reason: &'static str,
     },
 
+    /// The name of a file, or the path of a folder, is longer than it can be.
+    #[error("a name of more than {limit} bytes cannot be")]
+    NameTooLong {
+        /// How many bytes it may have.
+        limit: usize,
+    },
+
     /// No repository and no namespace has this name.
     #[error("there is no repository {0}")]
     RepositoryUnknown(RepositoryName),
@@ -57,6 +64,14 @@ pub enum Error {
     LinkDamaged {
         /// The link file.
         path: PathBuf,
+    },
+    /// A link leads to content that is not there: a tag outlived its manifest.
+    #[error("the link {path} leads to {digest}, and there is no such manifest")]
+    LinkDangling {
+        /// The link file.
+        path: PathBuf,
+        /// What it says.
+        digest: Digest,
     },
 
     /// The bytes are not a manifest of any known format.
@@ -112,7 +127,7 @@ pub enum Error {
     GzipInvalid(String),
 
     /// A published layer was to be changed.
-    #[error("layer {0} is published and cannot change")]
+    #[error("{0} is published and cannot change")]
     LayerImmutable(Digest),
     /// A layer or tag that is still being written for the first time was to be read.
     #[error("{0} is still being written")]
@@ -127,6 +142,13 @@ pub enum Error {
         what: &'static str,
         /// How many may be.
         limit: usize,
+    },
+
+    /// Extended attributes that a file system keeps do not fit any more.
+    #[error("there is no room for this attribute beside those that {} has", .path.display())]
+    AttributesFull {
+        /// What has them.
+        path: PathBuf,
     },
 
     /// A repository or namespace that still has something in it was to be removed or replaced.
@@ -162,7 +184,7 @@ pub enum Error {
     },
 
     /// The system refused, with its own reason.
-    #[error("could not {doing} {}: {source}", .path.display())]
+    #[error("could not {doing} {}: {}", .path.display(), plain(.source))]
     Io {
         /// What was being done, as a verb: `open`, `write`.
         doing: &'static str,
@@ -206,6 +228,15 @@ impl Error {
                 | Self::LayerUnknown(..)
                 | Self::UploadUnknown(_)
         )
+    }
+}
+
+/// What the system says, without the number that Rust puts behind it.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error ") {
+        Some((words, _)) => words.to_owned(),
+        None => text,
     }
 }
 

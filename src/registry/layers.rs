@@ -4,7 +4,7 @@ use crate::model::{
     Area, Attributes, AttributesChange, Digest, RepositoryName, Result, UploadId, UploadName,
 };
 use crate::registry::Cursor;
-use std::{any::Any, ffi::OsStr, os::fd::BorrowedFd, sync::Arc, time::SystemTime};
+use std::{any::Any, ffi::OsStr, ops::Range, os::fd::BorrowedFd, sync::Arc, time::SystemTime};
 
 /// What `stat` tells of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +90,7 @@ pub trait LayerService: Send + Sync {
     /// The upload that is found under `name`: the youngest when there are several.
     fn find_upload(&self, name: &UploadName) -> Result<Option<UploadId>>;
 
-    /// Whether an upload lies in the staging folder `folder` of `area`.
+    /// Whether an upload lies in or below the folder of `area` with the path `folder`.
     fn has_upload_folder(&self, area: Area, folder: &OsStr) -> Result<bool>;
 }
 
@@ -120,12 +120,24 @@ pub trait UploadReader: Send + Sync {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize>;
 }
 
+/// What is to become of the room for a part of an upload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allocation {
+    /// It is reserved, and a shorter upload becomes as long, with zeros.
+    Extend,
+    /// It is reserved, and the length stays.
+    Reserve,
+    /// It is given back: what lies there reads as zeros, and the length stays.
+    Punch,
+}
+
 /// Content on its way: bytes may come in any order, by several threads.
 ///
 /// The seed's Seek, ReadFrom and Close are gone: writes carry their offset, and to drop an upload
 /// is to close it; its data stays for `resume`. Handles of a file system share one upload, so
 /// `finish` and `cancel` cannot consume it. Instead, once one of them has succeeded, every other
-/// call gives `UploadUnknown`, except reading, which goes on.
+/// call gives `UploadUnknown`, except reading, which goes on. After `cancel` the content can be
+/// changed as well, as that of an unlinked file: only who has it open ever sees it.
 pub trait LayerUpload: Send + Sync {
     /// The upload's identity.
     fn uuid(&self) -> UploadId;
@@ -141,6 +153,10 @@ pub trait LayerUpload: Send + Sync {
 
     /// Cuts or lengthens (with zeros) to `length` bytes.
     fn truncate(&self, length: u64) -> Result<()>;
+
+    /// Reserves room for a part of the content, or gives it back. Bodies whose disk cannot do that say
+    /// so, and nothing has changed.
+    fn allocate(&self, range: Range<u64>, kind: Allocation) -> Result<()>;
 
     /// Gives the upload another name.
     fn rename(&self, name: &UploadName) -> Result<()>;

@@ -19,7 +19,9 @@ pub mod memory;
 
 pub use attributes::{AttributeService, Subject};
 pub use cursor::{Cursor, Position};
-pub use layers::{Layer, LayerService, LayerStat, LayerUpload, UploadReader, UploadStat};
+pub use layers::{
+    Allocation, Layer, LayerService, LayerStat, LayerUpload, UploadReader, UploadStat,
+};
 pub use manifests::{ManifestService, ManifestStat, PutAs, Retag};
 pub use references::{ReferenceCheck, check_put};
 
@@ -55,6 +57,16 @@ pub trait Registry: Send + Sync {
 
     /// Changes attributes of the root's folder.
     fn change(&self, change: &AttributesChange) -> Result<()>;
+
+    /// The value of an extended attribute of the root's folder; this and the next two are as in
+    /// [`AttributeService`].
+    fn extended(&self, name: &str) -> Result<Option<Vec<u8>>>;
+
+    /// The names of the extended attributes of the root's folder.
+    fn extended_names(&self) -> Result<Vec<String>>;
+
+    /// Sets an extended attribute of the root's folder, or removes it for `None`.
+    fn set_extended(&self, name: &str, value: Option<&[u8]>) -> Result<()>;
 
     /// Makes everything that was published before, names included, survive a power cut.
     fn sync(&self) -> Result<()>;

@@ -1,15 +1,12 @@
-//! Attributes of files and folders: read, changed, and carried from one file to another; and the
-//! `AttributeService` of a repository, which is these on the files of `layout.rs`.
+//! Attributes of files and folders: read, changed, and carried from one file to another. Whose they
+//! are is known in `subjects.rs`.
 //!
-//! The attributes of a layer are those of this repository's link to it, not of the blob, which
-//! others share. Extended attributes are those of the name space `user.`.
+//! Extended attributes are those of the name space `user.`.
 
-use crate::model::{Area, Attributes, AttributesChange, Error, Result};
-use crate::registry::{AttributeService, Subject};
+use crate::model::{Attributes, AttributesChange, Error, Result};
 use crate::store::{
     folder::{self, Folder, Place},
-    layout, notes,
-    repository::LocalRepository,
+    layout,
 };
 use rustix::{
     fs::{self, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags},
@@ -18,16 +15,15 @@ use rustix::{
 use std::{
     ffi::{CStr, CString},
     fs::File,
+    io,
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 /// The name space of extended attributes that everybody may use.
-const USER: &str = "user.";
+pub(super) const USER: &str = "user.";
 /// The longest value and the longest list of names that Linux knows (`XATTR_SIZE_MAX`).
 const EXTENDED_BYTES_MAX: usize = 64 << 10;
-/// What a folder gets unless somebody says otherwise.
-const FOLDER_PERMISSIONS: u32 = 0o755;
 /// What a file gets unless somebody says otherwise: docker-registry, running as somebody else,
 /// must be able to read it.
 const FILE_PERMISSIONS: u32 = 0o644;
@@ -69,7 +65,7 @@ fn kept(permissions: u32) -> u32 {
 }
 
 /// A time as the system gives it. The numbers have other types on other processors.
-fn time(seconds: impl Into<i64>, nanoseconds: impl Into<u64>) -> SystemTime {
+pub(super) fn time(seconds: impl Into<i64>, nanoseconds: impl Into<u64>) -> SystemTime {
     let (seconds, nanoseconds) = (seconds.into(), nanoseconds.into());
     let whole = Duration::from_secs(seconds.unsigned_abs());
     let base = if seconds < 0 { UNIX_EPOCH - whole } else { UNIX_EPOCH + whole };
@@ -77,7 +73,7 @@ fn time(seconds: impl Into<i64>, nanoseconds: impl Into<u64>) -> SystemTime {
 }
 
 /// A time as the system takes it; `None` leaves it as it is.
-fn timespec(time: Option<SystemTime>) -> Timespec {
+pub(super) fn timespec(time: Option<SystemTime>) -> Timespec {
     let Some(time) = time else { return Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT } };
     let (seconds, nanoseconds) = match time.duration_since(UNIX_EPOCH) {
         Ok(after) => (i64::try_from(after.as_secs()).unwrap_or(i64::MAX), after.subsec_nanos()),
@@ -178,27 +174,33 @@ impl Carried {
     /// Gives it to a file that is new, and so belongs to us and has no extended attributes.
     pub(super) fn put_on(&self, file: &File, path: &Path) -> Result<()> {
         for (name, value) in &self.extended {
-            fs::fsetxattr(file, name, value, XattrFlags::empty())
-                .map_err(Error::io("set an attribute of", path))?;
+            set_extended(file, name, value, path)?;
         }
         let own = stat(file, || path.to_owned())?;
-        let wanted = AttributesChange {
-            // Whatever the umask is.
-            permissions: self.change.permissions.or(Some(FILE_PERMISSIONS)),
+        let owner = AttributesChange {
             // Who may not change owners may still say what is so.
             uid: self.change.uid.filter(|uid| *uid != own.st_uid),
             gid: self.change.gid.filter(|gid| *gid != own.st_gid),
+            ..AttributesChange::default()
+        };
+        match change(file, &owner, path) {
+            // As with an editor that writes a file anew: it belongs to who made it.
+            Err(error) if is_denied(&error) => log::debug!("the owner stays: {error}"),
+            outcome => outcome?,
+        }
+        let rest = AttributesChange {
+            // Whatever the umask is.
+            permissions: self.change.permissions.or(Some(FILE_PERMISSIONS)),
+            uid: None,
+            gid: None,
             ..self.change
         };
-        change(file, &wanted, path)
+        change(file, &rest, path)
     }
 }
 
 /// Takes away from a file what a person may have set on it, so that it can become a blob.
 pub(super) fn make_plain(file: &File, path: &Path) -> Result<()> {
-    for name in extended_names(file, path)? {
-        remove_extended(file, &name, path)?;
-    }
     let own = stat(file, || path.to_owned())?;
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
     let plain = AttributesChange {
@@ -209,10 +211,20 @@ pub(super) fn make_plain(file: &File, path: &Path) -> Result<()> {
         modified_at: Some(SystemTime::now()),
         accessed_at: None,
     };
-    change(file, &plain, path)
+    // First, since a mode may keep its owner from changing the rest.
+    change(file, &plain, path)?;
+    for name in extended_names(file, path)? {
+        remove_extended(file, &name, path)?;
+    }
+    Ok(())
 }
 
-fn extended_names(file: &File, path: &Path) -> Result<Vec<CString>> {
+/// Whether it is that this user may not do it.
+pub(super) fn is_denied(error: &Error) -> bool {
+    matches!(error, Error::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+}
+
+pub(super) fn extended_names(file: &File, path: &Path) -> Result<Vec<CString>> {
     let mut list = vec![0; EXTENDED_BYTES_MAX];
     let length = match fs::flistxattr(file, &mut list[..]) {
         Ok(length) => length,
@@ -224,11 +236,12 @@ fn extended_names(file: &File, path: &Path) -> Result<Vec<CString>> {
     Ok(names
         .filter(|name| name.starts_with(USER.as_bytes()))
         .filter_map(|name| CStr::from_bytes_with_nul(name).ok())
+        .filter(|name| name.to_bytes() != layout::TIME.as_bytes())
         .map(CStr::to_owned)
         .collect())
 }
 
-fn extended_value(file: &File, name: &CStr, path: &Path) -> Result<Option<Vec<u8>>> {
+pub(super) fn extended_value(file: &File, name: &CStr, path: &Path) -> Result<Option<Vec<u8>>> {
     let mut value = vec![0; EXTENDED_BYTES_MAX];
     match fs::fgetxattr(file, name, &mut value[..]) {
         Ok(length) => {
@@ -240,138 +253,17 @@ fn extended_value(file: &File, name: &CStr, path: &Path) -> Result<Option<Vec<u8
     }
 }
 
-fn remove_extended(file: &File, name: &CStr, path: &Path) -> Result<()> {
+pub(super) fn set_extended(file: &File, name: &CStr, value: &[u8], path: &Path) -> Result<()> {
+    fs::fsetxattr(file, name, value, XattrFlags::empty()).map_err(|errno| match errno {
+        // They lie in one block of the file system; E2BIG is of those that have no such limit.
+        Errno::NOSPC | Errno::TOOBIG => Error::AttributesFull { path: path.to_owned() },
+        errno => Error::io("set an attribute of", path)(errno),
+    })
+}
+
+pub(super) fn remove_extended(file: &File, name: &CStr, path: &Path) -> Result<()> {
     match fs::fremovexattr(file, name) {
         Ok(()) | Err(Errno::NODATA | Errno::NOTSUP) => Ok(()),
         Err(errno) => Err(Error::io("remove an attribute of", path)(errno)),
-    }
-}
-
-/// The whole name as the system takes it; `None` outside the name space `user.`.
-fn user_name(name: &str) -> Option<CString> {
-    name.starts_with(USER).then(|| CString::new(name).ok())?
-}
-
-impl LocalRepository {
-    /// Where the attributes of `subject` are, relative to the store.
-    fn subject(&self, subject: &Subject) -> PathBuf {
-        match subject {
-            Subject::Repository => layout::repository(&self.name),
-            Subject::Area(area) => self.at(layout::area(*area)),
-            Subject::Layer(digest) => self.at(layout::layer_link(digest)),
-            Subject::Tag(tag) => self.at(layout::tag_link(tag)),
-            Subject::Revision(digest) => self.at(layout::revision_link(digest)),
-            Subject::Upload(id) => self.at(layout::upload_file(*id, layout::DATA)),
-        }
-    }
-
-    /// That `subject` is not there.
-    fn unknown(&self, subject: &Subject) -> Error {
-        let name = self.name.clone();
-        match subject {
-            Subject::Repository | Subject::Area(_) => Error::RepositoryUnknown(name),
-            Subject::Layer(digest) => Error::LayerUnknown(name, *digest),
-            Subject::Tag(tag) => Error::TagUnknown(name, tag.clone()),
-            Subject::Revision(digest) => Error::ManifestUnknown(name, *digest),
-            Subject::Upload(id) => Error::UploadUnknown(*id),
-        }
-    }
-
-    /// Opens what carries the attributes of `subject`.
-    fn open_subject(&self, subject: &Subject) -> Result<(File, PathBuf)> {
-        let at = self.subject(subject);
-        let file = self.store.root.open_file(&at, OFlags::RDONLY)?;
-        let path = self.store.root.path_of(&at);
-        file.map(|file| (file, path)).ok_or_else(|| self.unknown(subject))
-    }
-
-    /// The same to change it: the folders of a repository without content are made for that.
-    fn open_to_change(&self, subject: &Subject) -> Result<(File, PathBuf)> {
-        self.store.scratch()?;
-        if let Subject::Area(_) = subject {
-            let at = layout::repository(&self.name);
-            let folder = self.store.root.open_folder(at)?;
-            self.store.make_content_folders(&folder.ok_or_else(|| self.unknown(subject))?)?;
-        }
-        self.open_subject(subject)
-    }
-
-    /// Calls `change`. If that is of an upload, it need not be hashed again for it.
-    fn keep_note<T>(
-        &self, subject: &Subject, file: &File, change: impl FnOnce() -> Result<T>,
-    ) -> Result<T> {
-        if let Subject::Upload(id) = subject {
-            notes::keep_over(&self.store, *id, file, change)
-        } else {
-            change()
-        }
-    }
-
-    /// What a folder has that will be made when it is needed.
-    fn future(&self, area: Area) -> Result<Attributes> {
-        let repository = layout::repository(&self.name);
-        let stat = match self.store.root.stat(repository)? {
-            Some(stat) => stat,
-            None => self.store.root.stat(layout::REPOSITORIES)?.ok_or_else(|| {
-                let path = self.store.root.path_of(self.at(layout::area(area)));
-                Error::io("stat", path)(Errno::NOENT)
-            })?,
-        };
-        Ok(Attributes {
-            permissions: FOLDER_PERMISSIONS,
-            uid: rustix::process::geteuid().as_raw(),
-            gid: rustix::process::getegid().as_raw(),
-            ..attributes(&stat)
-        })
-    }
-}
-
-impl AttributeService for LocalRepository {
-    fn get(&self, subject: &Subject) -> Result<Attributes> {
-        match (self.store.root.stat(self.subject(subject))?, subject) {
-            (Some(stat), _) => Ok(attributes(&stat)),
-            (None, Subject::Area(area)) => self.future(*area),
-            (None, _) => Err(self.unknown(subject)),
-        }
-    }
-
-    fn change(&self, subject: &Subject, wanted: &AttributesChange) -> Result<Attributes> {
-        let (file, path) = self.open_to_change(subject)?;
-        self.keep_note(subject, &file, || change(&file, wanted, &path))?;
-        Ok(attributes(&stat(&file, || path)?))
-    }
-
-    fn extended(&self, subject: &Subject, name: &str) -> Result<Option<Vec<u8>>> {
-        match (self.open_subject(subject), user_name(name)) {
-            (Ok((file, path)), Some(name)) => extended_value(&file, &name, &path),
-            (Ok(_), None) => Ok(None),
-            // A folder that is yet to be made has none.
-            (Err(error), _) if matches!(subject, Subject::Area(_)) && error.is_unknown() => {
-                Ok(None)
-            }
-            (Err(error), _) => Err(error),
-        }
-    }
-
-    fn extended_names(&self, subject: &Subject) -> Result<Vec<String>> {
-        let (file, path) = match self.open_subject(subject) {
-            Err(error) if matches!(subject, Subject::Area(_)) && error.is_unknown() => {
-                return Ok(Vec::new());
-            }
-            opened => opened?,
-        };
-        let names = extended_names(&file, &path)?;
-        Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect())
-    }
-
-    fn set_extended(&self, subject: &Subject, name: &str, value: Option<&[u8]>) -> Result<()> {
-        let (file, path) = self.open_to_change(subject)?;
-        let name = user_name(name)
-            .ok_or(Error::Unsupported("only extended attributes called user.… are kept"))?;
-        self.keep_note(subject, &file, || match value {
-            None => remove_extended(&file, &name, &path),
-            Some(value) => fs::fsetxattr(&file, &name, value, XattrFlags::empty())
-                .map_err(Error::io("set an attribute of", &path)),
-        })
     }
 }

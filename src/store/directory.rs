@@ -60,9 +60,9 @@ impl Directory {
     /// Goes to a place that an entry had as its cookie, or to the beginning for 0.
     pub(super) fn seek(&mut self, place: u64) -> Result<()> {
         if place != self.place {
-            self.batch.clear();
             fs::seek(self.folder.as_fd(), SeekFrom::Start(place))
                 .map_err(Error::io("seek", self.folder.path_of("")))?;
+            self.batch.clear();
             self.place = place;
         }
         Ok(())
@@ -94,9 +94,9 @@ impl Directory {
                 Err(errno) => return Err(Error::io("list", self.folder.path_of(""))(errno)),
             };
             let name = OsStr::from_bytes(entry.file_name().to_bytes()).to_owned();
-            // Some file systems do not say.
+            // Some file systems do not say. What cannot be looked at must not hide the others.
             let is_folder = if entry.file_type() == FileType::Unknown {
-                self.folder.has_folder(&name)?
+                self.folder.has_folder(&name).unwrap_or(true)
             } else {
                 entry.file_type().is_dir()
             };

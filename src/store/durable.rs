@@ -86,6 +86,34 @@ impl Scratch {
     }
 }
 
+impl Scratch {
+    /// Removes a folder for good. `false` when it is not there. A disk may have no room left even for
+    /// a rename, as btrfs has beyond its quota: then the file `first` goes first, without which the
+    /// folder is nothing.
+    pub(super) fn delete(&self, from: Place<'_>, first: &str) -> Result<bool> {
+        match self.remove(from) {
+            Ok(Some(removed)) => {
+                removed.delete();
+                Ok(true)
+            }
+            Ok(None) => Ok(false),
+            Err(Error::Io { source, .. }) if is_full(&source) => {
+                from.folder.remove_file(from.at.join(first))?;
+                from.folder.remove_all(from.at)?;
+                Ok(true)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Whether there is no room, or none for this user.
+fn is_full(error: &std::io::Error) -> bool {
+    [Errno::NOSPC, Errno::DQUOT]
+        .map(|errno| Some(errno.raw_os_error()))
+        .contains(&error.raw_os_error())
+}
+
 /// A name that nobody else uses.
 fn unique() -> PathBuf {
     Uuid::new_v4().to_string().into()
@@ -244,9 +272,12 @@ fn refused<'a>(
     }
 }
 
+/// What was being done when the bytes of a file could not be synced.
+pub(super) const SYNC: &str = "sync the bytes of";
+
 /// Makes the bytes and the length of a file survive a power cut. `path` is for the message.
 pub(super) fn sync_content(file: &File, path: impl FnOnce() -> PathBuf) -> Result<()> {
-    fs::fdatasync(file).map_err(|errno| Error::io("sync", path())(errno))
+    fs::fdatasync(file).map_err(|errno| Error::io(SYNC, path())(errno))
 }
 
 /// Makes the names in the folder `at` survive a power cut.

@@ -1,16 +1,21 @@
 //! How an upload becomes a layer: verified, made a blob, linked; in this order, so that a name under
 //! `layers/` never has other bytes than it promises.
 
-use crate::model::{Algorithm, Digest, Error, Hasher, Result};
+use crate::model::{Algorithm, Area, Digest, Error, Hasher, Result};
 use crate::registry::Layer;
 use crate::store::{
     attributes::Carried,
-    durable::Draft,
-    layout, links,
+    durable::{self, Draft},
+    layout, links, notes, states,
     upload::{Shared, Work},
     uploads,
 };
-use std::{path::PathBuf, sync::Arc};
+use rustix::fs::{Advice, fadvise};
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+};
 
 /// What is left to do once the data is a blob.
 #[derive(Clone)]
@@ -44,7 +49,7 @@ impl Shared {
 
     /// What is to be linked once the data, found to be `expected`, is a blob.
     pub(super) fn verified(&self, work: &mut Work, expected: &Digest) -> Result<Stored> {
-        let canonical = self.verify(work, expected)?;
+        let canonical = self.verify(work, expected).map_err(|error| self.cause(error))?;
         // docker-registry's purger may have taken the data away.
         if !uploads::is_still(&self.repository, self.id, &self.data)? {
             return Err(self.unknown());
@@ -71,15 +76,51 @@ impl Shared {
     }
 
     /// Makes the data a blob.
-    pub(super) fn store_blob(&self, stored: &Stored) -> Result<()> {
+    pub(super) fn store_blob(&self, work: &mut Work, stored: &Stored) -> Result<()> {
         let at = layout::upload_file(self.id, layout::DATA);
         let from = self.repository.place(&at);
-        self.store.adopt_blob(from, &self.data, &stored.canonical).inspect_err(|_| {
+        self.store.adopt_blob(from, &self.data, &stored.canonical).inspect_err(|error| {
+            self.distrust(work, error);
             // The upload stays as it was, as far as it can.
             if let Err(error) = stored.carried.put_on(&self.data, &from.path()) {
                 log::warn!("upload {} lost its attributes: {error}", self.id);
             }
         })
+    }
+
+    /// Makes the bytes survive a power cut.
+    pub(super) fn sync_data(&self) -> Result<()> {
+        let synced = durable::sync_content(&self.data, || self.path(layout::DATA));
+        synced.inspect_err(|error| self.distrust(&mut self.work.lock(), error))
+    }
+
+    /// Why the content is not what it is to be: the disk may have lost it.
+    fn cause(&self, error: Error) -> Error {
+        match (&error, self.lost.load(Ordering::Relaxed)) {
+            (Error::DigestMismatch { .. }, number) if number != 0 => {
+                let source = io::Error::from_raw_os_error(number);
+                Error::io(durable::SYNC, self.path(layout::DATA))(source)
+            }
+            _ => error,
+        }
+    }
+
+    /// After a sync that failed: the disk does not have what was written. The kernel says so once, and
+    /// takes the pages that it still has for written from then on; a hash over those would prove
+    /// nothing. What counts is what the disk has.
+    fn distrust(&self, work: &mut Work, error: &Error) {
+        let Error::Io { doing: durable::SYNC, source, .. } = error else { return };
+        self.lost.store(source.raw_os_error().unwrap_or(0), Ordering::Relaxed);
+        let forget = |errno| Error::io("forget the pages of", self.path(layout::DATA))(errno);
+        let forgotten = fadvise(&self.data, 0, None, Advice::DontNeed).map_err(forget);
+        let removed = notes::remove(&self.store, self.id);
+        let removed = removed.and(states::remove_beyond(&self.repository, self.id, 0));
+        work.progress.forget_note();
+        work.progress.forget_kept();
+        work.progress.disturb(0);
+        if let Err(error) = forgotten.and(removed) {
+            log::error!("upload {} may be taken for what the disk does not have: {error}", self.id);
+        }
     }
 
     /// Links what is a blob, and removes what is left of the upload.
@@ -90,6 +131,7 @@ impl Shared {
         for (link, at) in links {
             link.publish(self.repository.place(&at))?;
         }
+        self.store.area_changed(&self.repository, Area::Layers);
         // The repository has the layer, whether the upload's folder can be removed or not.
         if let Err(error) = self.remove_folder() {
             log::warn!("upload {} is finished, but its folder stays behind: {error}", self.id);

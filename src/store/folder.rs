@@ -8,7 +8,7 @@
 use crate::model::{Error, Result};
 use crate::store::directory::Directory;
 use rustix::{
-    fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat},
+    fs::{self, Access, AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat},
     io::Errno,
 };
 use std::{
@@ -96,6 +96,13 @@ impl Folder {
         Ok(self.open(at.as_ref(), FILE | access, Mode::empty())?.map(File::from))
     }
 
+    /// Opens what lies below this folder as a mere place: nothing can be read or written, and no mode
+    /// stands in the way.
+    pub(super) fn open_place(&self, at: impl AsRef<Path>) -> Result<Option<File>> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(self.open(at.as_ref(), flags, Mode::empty())?.map(File::from))
+    }
+
     /// Opens a file so that reading it does not change its time of access, as far as the system
     /// lets us: to stat or hash a thing is not what a person calls reading it.
     pub(super) fn open_quietly(
@@ -175,6 +182,14 @@ impl Folder {
     /// Whether a folder lies at `at`.
     pub(super) fn has_folder(&self, at: impl AsRef<Path>) -> Result<bool> {
         Ok(self.stat(at)?.is_some_and(|stat| is_folder(&stat)))
+    }
+
+    /// Fails unless this process may make and remove things in the folder `at`.
+    pub(super) fn check_writable(&self, at: impl AsRef<Path>) -> Result<()> {
+        let at = at.as_ref();
+        let access = Access::WRITE_OK | Access::EXEC_OK;
+        fs::accessat(&self.descriptor, at, access, AtFlags::EACCESS)
+            .map_err(Error::io("write to", self.path_of(at)))
     }
 
     /// Makes a folder. `false` when something lies there.

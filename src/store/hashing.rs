@@ -5,7 +5,6 @@ use crate::model::{Digest, Hasher, Result};
 use crate::store::{
     attributes,
     blobs::read_fully,
-    durable,
     follower::Follow,
     layout, notes,
     progress::{Keep, STEP_BYTES, Task},
@@ -107,7 +106,7 @@ impl Shared {
     /// Keeps a state for whoever resumes this upload.
     fn keep(&self, keep: &Keep) -> Result<()> {
         // 1. The bytes that it stands for.
-        durable::sync_content(&self.data, || self.path(layout::DATA))?;
+        self.sync_data()?;
         // 2. The state, under a name that nobody trusts.
         let offset = keep.digester.length();
         let draft = states::draft(self.store.scratch()?, &keep.digester)?;

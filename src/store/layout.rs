@@ -61,6 +61,8 @@ pub(super) const CONTENT_MARKS: [&str; 3] = ["_layers", "_manifests", UPLOADS];
 pub(super) const TAGS: &str = "_manifests/tags";
 /// Where a repository's uploads lie.
 pub(super) const UPLOADS: &str = "_uploads";
+/// The time that was given to the folder of uploads: an extended attribute of it.
+pub(super) const TIME: &str = "user.regfs.modified_at";
 /// The link file, in the folder of a digest.
 pub(super) const LINK: &str = "link";
 /// The folder with what a tag names now, in the tag's folder.

@@ -14,7 +14,7 @@ use std::{
     io::{Read as _, Write as _},
     path::Path,
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 /// More than the longest link has.
@@ -23,6 +23,9 @@ const BYTES_MAX: u64 = 256;
 const READS_MAX: u32 = 6;
 /// How long to wait between two such reads.
 const READ_PAUSE: Duration = Duration::from_millis(10);
+/// How long ago a link may have changed that somebody may still be writing. One that is damaged for
+/// longer is not waited for: after a power cut there may be thousands in a folder.
+const WRITE_AGE_MAX: Duration = Duration::from_secs(2);
 
 /// What a link says, and what the system knows of its file.
 #[derive(Clone, Copy)]
@@ -34,27 +37,31 @@ pub(super) struct Link {
 /// Reads the link at `at`. Errors: `LinkDamaged` when it holds no digest and nobody is writing it.
 pub(super) fn read(folder: &Folder, at: impl AsRef<Path>) -> Result<Option<Link>> {
     let at = at.as_ref();
-    let mut reads = 0;
-    loop {
+    for _ in 0..READS_MAX {
         let Some(file) = folder.open_quietly(at, OFlags::RDONLY)? else { return Ok(None) };
-        if let Some(link) = read_once(file, folder, at)? {
-            return Ok(Some(link));
+        let stat = attributes::stat(&file, || folder.path_of(at))?;
+        if let Some(digest) = digest_in(file, folder, at)? {
+            return Ok(Some(Link { digest, stat }));
         }
-        reads += 1;
-        if reads == READS_MAX {
-            return Err(Error::LinkDamaged { path: folder.path_of(at) });
+        if !is_being_written(&stat) {
+            break;
         }
         thread::sleep(READ_PAUSE);
     }
+    Err(Error::LinkDamaged { path: folder.path_of(at) })
 }
 
-/// The link if it holds a digest now.
-fn read_once(file: File, folder: &Folder, at: &Path) -> Result<Option<Link>> {
-    let stat = attributes::stat(&file, || folder.path_of(at))?;
+/// The digest that a link holds now.
+fn digest_in(file: File, folder: &Folder, at: &Path) -> Result<Option<Digest>> {
     let mut text = Vec::new();
     file.take(BYTES_MAX).read_to_end(&mut text).map_err(Error::io("read", folder.path_of(at)))?;
-    let digest = std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok());
-    Ok(digest.map(|digest| Link { digest, stat }))
+    Ok(std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok()))
+}
+
+/// Whether somebody may be about to write a file. A clock that was set back makes it look so, too.
+fn is_being_written(stat: &Stat) -> bool {
+    let changed_at = attributes::attributes(stat).changed_at;
+    SystemTime::now().duration_since(changed_at).map_or(true, |age| age < WRITE_AGE_MAX)
 }
 
 /// Begins a link: everything that can fail for want of room is done here, so that publishing it

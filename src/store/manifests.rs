@@ -33,12 +33,13 @@ pub(super) struct Found {
 }
 
 impl Store {
-    /// Where a tag of the repository in `folder` leads; `None` when it is not there, or leads to
-    /// nothing.
-    pub(super) fn resolve_tag(&self, folder: &Folder, tag: &Tag) -> Result<Option<Found>> {
+    /// Where a tag of the repository in `folder` leads; `None` when it is not there. Errors:
+    /// `LinkDangling`.
+    fn resolve_tag(&self, folder: &Folder, tag: &Tag) -> Result<Option<Found>> {
+        let at = layout::tag_link(tag);
         let mut before = None;
         for _ in 0..RESOLVES_MAX {
-            let Some(link) = links::read(folder, layout::tag_link(tag))? else { return Ok(None) };
+            let Some(link) = links::read(folder, &at)? else { return Ok(None) };
             if before == Some(link.digest) {
                 break;
             }
@@ -53,7 +54,8 @@ impl Store {
             // It may have moved on meanwhile, and what it named before may have been deleted.
             before = Some(link.digest);
         }
-        Ok(None)
+        let dangling = |digest| Error::LinkDangling { path: folder.path_of(&at), digest };
+        before.map_or(Ok(None), |digest| Err(dangling(digest)))
     }
 
     /// Where a revision of the repository in `folder` leads.
@@ -94,13 +96,7 @@ impl Store {
 
     /// Removes a tag, at once. `false` when it is not there.
     fn remove_tag(&self, folder: &Folder, tag: &Tag) -> Result<bool> {
-        match self.scratch()?.remove(folder.place(&layout::tag(tag)))? {
-            Some(removed) => {
-                removed.delete();
-                Ok(true)
-            }
-            None => Ok(false),
-        }
+        self.scratch()?.delete(folder.place(&layout::tag(tag)), layout::TAG_LINK)
     }
 
     /// Removes a tag that names `digest`, unless it moved on since the caller looked.
@@ -317,8 +313,8 @@ impl ManifestService for LocalRepository {
         if durable::move_new(folder.place(&here), folder.place(&there))? {
             return Ok(());
         }
-        // What lies there may lead to nothing: then it is no tag that could stay.
-        if retag == Retag::KeepExisting && self.store.resolve_tag(&folder, to)?.is_some() {
+        // What lies there may be a folder without a link: then it is no tag that could stay.
+        if retag == Retag::KeepExisting && folder.stat(layout::tag_link(to))?.is_some() {
             return Err(Error::Exists(format!("tag {to}")));
         }
         self.replace_tag(&folder, from, to, &found)

@@ -7,13 +7,17 @@
 
 mod attributes;
 mod blobs;
+mod content_folders;
 mod directory;
 mod durable;
+mod edit;
 mod finish;
 mod folder;
+mod folder_time;
 mod follower;
 mod hashing;
 mod layout;
+mod lending;
 mod links;
 mod manifests;
 mod notes;
@@ -21,6 +25,7 @@ mod opening;
 mod progress;
 mod repository;
 mod states;
+mod subjects;
 mod sweep;
 mod upload;
 mod upload_index;
@@ -36,7 +41,7 @@ use folder::{Folder, is_folder};
 use follower::Followers;
 use repository::LocalRepository;
 use rustix::{
-    fs::{self, OFlags, StatVfs},
+    fs::{self, StatVfs},
     io::Errno,
 };
 use std::{
@@ -153,59 +158,6 @@ impl Store {
         self.root.open_folder(layout::repository(name))
     }
 
-    /// Opens the folder of a repository that is about to get content, and makes it if need be.
-    fn open_repository_for_content(&self, name: &RepositoryName) -> Result<Folder> {
-        self.scratch()?;
-        let at = layout::repository(name);
-        let mut makes = 0;
-        loop {
-            // Somebody may remove what we make, as long as it is empty.
-            let made = self.root.make_folders(&at).and_then(|()| {
-                let folder = self.root.open_folder(&at)?;
-                let missing = || Error::io("open", self.root.path_of(&at))(Errno::NOENT);
-                let folder = folder.ok_or_else(missing)?;
-                self.make_content_folders(&folder)?;
-                Ok(folder)
-            });
-            makes += 1;
-            match made {
-                Err(Error::Io { source, .. })
-                    if source.kind() == std::io::ErrorKind::NotFound && makes < MAKES_MAX => {}
-                made => return made,
-            }
-        }
-    }
-
-    /// Makes the folders that every repository with content has. People see them whether or not they
-    /// are made, so making them does not change the time of the repository's folder.
-    fn make_content_folders(&self, repository: &Folder) -> Result<()> {
-        let mut missing = Vec::new();
-        for folder in layout::CONTENT_FOLDERS {
-            if !repository.has_folder(folder)? {
-                missing.push(folder);
-            }
-        }
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let before = attributes(&repository.stat_self()?).modified_at;
-        missing.iter().try_for_each(|folder| repository.make_folders(folder))?;
-        if let Err(error) = attributes::set_modified_at(repository, before) {
-            log::debug!("a folder's time has changed though nothing in it has: {error}");
-        }
-        Ok(())
-    }
-
-    /// Whether a repository's folder has, or once had, content of its own.
-    fn has_content(&self, repository: &Path) -> Result<bool> {
-        for mark in layout::CONTENT_MARKS {
-            if self.root.has_folder(repository.join(mark))? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     /// A listing of the components below a name, or below the root.
     fn components(&self, name: Option<&RepositoryName>) -> Result<Listing<Component>> {
         let folder = self.root.open_folder(layout::namespace(name))?;
@@ -238,10 +190,16 @@ impl Registry for LocalRegistry {
             Some(name) => Error::RepositoryUnknown(name.clone()),
             None => Error::io("stat", self.store.root.path_of(&at))(Errno::NOENT),
         })?;
+        // Who may not look into a folder can still see the folder itself.
+        let visible = |outcome: Result<bool>| match outcome {
+            Err(error) if attributes::is_denied(&error) => Ok(false),
+            outcome => outcome,
+        };
+        let has_children = || Ok(self.store.components(name)?.next()?.is_some());
         Ok(RepositoryStat {
             attributes: attributes(&stat),
-            has_content: name.is_some() && self.store.has_content(&at)?,
-            has_children: self.store.components(name)?.next()?.is_some(),
+            has_content: name.is_some() && visible(self.store.has_content(&at))?,
+            has_children: visible(has_children())?,
         })
     }
 
@@ -333,11 +291,20 @@ impl Registry for LocalRegistry {
 
     fn change(&self, change: &AttributesChange) -> Result<()> {
         self.store.scratch()?;
-        let root = &self.store.root;
-        let path = root.path_of(layout::REPOSITORIES);
-        let folder = root.open_file(layout::REPOSITORIES, OFlags::RDONLY)?;
-        let folder = folder.ok_or_else(|| Error::io("open", &path)(Errno::NOENT))?;
-        attributes::change(&folder, change, &path)
+        self.store.change_root(change)
+    }
+
+    fn extended(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        self.store.extended_of_root(name)
+    }
+
+    fn extended_names(&self) -> Result<Vec<String>> {
+        self.store.extended_names_of_root()
+    }
+
+    fn set_extended(&self, name: &str, value: Option<&[u8]>) -> Result<()> {
+        self.store.scratch()?;
+        self.store.set_extended_of_root(name, value)
     }
 
     fn sync(&self) -> Result<()> {

@@ -24,6 +24,8 @@ pub(super) fn check_version(root: &Folder) -> Result<Option<u32>> {
 pub(super) fn make(root: &Folder, version: Option<u32>) -> Result<Scratch> {
     for folder in [layout::BLOBS, layout::REPOSITORIES, layout::NOTES, layout::TMP, layout::TRASH] {
         root.make_folders(folder)?;
+        // Better said now than at the first change.
+        root.check_writable(folder)?;
     }
     let scratch = Scratch::open(root)?;
     if version.is_none() {

@@ -77,11 +77,13 @@ impl LocalRepository {
 }
 
 /// How the entries of a folder of links are read: as digests that lead to content.
-pub(super) fn live_digests(store: &Arc<Store>, algorithm: Algorithm) -> Reading<Digest> {
+fn live_digests(store: &Arc<Store>, algorithm: Algorithm) -> Reading<Digest> {
     let store = Arc::clone(store);
     Box::new(move |folder, entry| {
         let Some(digest) = layout::parse_digest(algorithm, &entry.name) else { return Ok(None) };
-        Ok(store.is_live(folder, &layout::link_in(&digest), &digest)?.then_some(digest))
+        // One that cannot be looked at is to be seen, and must not hide the others.
+        let is_live = store.is_live(folder, &layout::link_in(&digest), &digest).unwrap_or(true);
+        Ok(is_live.then_some(digest))
     })
 }
 
@@ -126,6 +128,7 @@ impl Store {
                 None => {
                     let carried = Carried::default().but(change);
                     links::write(self.scratch()?, place, canonical, &carried)?;
+                    self.area_changed(repository, Area::Layers);
                 }
             }
         }
@@ -166,7 +169,7 @@ impl Store {
 
     /// Refuses a repository that has something a person would miss. Errors: `NotEmpty`.
     ///
-    /// What leads nowhere does not count: nobody sees it, so nobody could remove it.
+    /// A layer that leads nowhere does not count: nobody sees it, so nobody could remove it.
     pub(super) fn check_empty(
         self: &Arc<Self>, folder: &Folder, name: &RepositoryName,
     ) -> Result<()> {
@@ -181,25 +184,23 @@ impl Store {
         let has_something = children.next()?.is_some()
             || !self.scan_uploads(folder)?.is_empty()
             || self.layers(Some(folder))?.next()?.is_some()
-            || self.has_live_tag(folder)?;
+            || has_tag(folder)?;
         if has_something { Err(Error::NotEmpty(name.clone())) } else { Ok(()) }
-    }
-
-    /// Whether a tag in the repository leads to a manifest.
-    fn has_live_tag(&self, folder: &Folder) -> Result<bool> {
-        let mut tags = tags(folder.open_folder(layout::TAGS)?)?;
-        while let Some((tag, _)) = tags.next()? {
-            match self.resolve_tag(folder, &tag) {
-                Ok(None) => {}
-                Ok(Some(_)) | Err(Error::LinkDamaged { .. }) => return Ok(true),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(false)
     }
 }
 
-/// The tags in a folder of tags.
+/// Whether there is a tag in the repository, wherever it leads: a folder without a link is none.
+fn has_tag(folder: &Folder) -> Result<bool> {
+    let mut tags = tags(folder.open_folder(layout::TAGS)?)?;
+    while let Some((tag, _)) = tags.next()? {
+        if folder.stat(layout::tag_link(&tag))?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The tags in a folder of tags, wherever they lead.
 pub(super) fn tags(folder: Option<Folder>) -> Result<Listing<Tag>> {
     Listing::new(vec![(
         folder,
@@ -244,9 +245,13 @@ impl LayerService for LocalRepository {
 
     fn delete(&self, digest: &Digest) -> Result<()> {
         self.store.scratch()?;
-        let at = self.at(layout::layer_link(digest));
-        match links::remove(&self.store.root, &at)? {
-            true => Ok(()),
+        let repository = self.store.open_repository(&self.name)?;
+        let repository = repository.ok_or_else(|| self.layer_unknown(digest))?;
+        match links::remove(&repository, &layout::layer_link(digest))? {
+            true => {
+                self.store.area_changed(&repository, Area::Layers);
+                Ok(())
+            }
             false => Err(self.layer_unknown(digest)),
         }
     }

@@ -88,11 +88,10 @@ fn cancel_abandoned(
     if !is_same || !uploads::is_still(repository, id, &data)? {
         return Ok(false);
     }
-    let Some(removed) = scratch.remove(repository.place(&layout::upload(id)))? else {
+    if !scratch.delete(repository.place(&layout::upload(id)), layout::STARTED_AT)? {
         return Ok(false);
-    };
+    }
     notes::remove(store, id)?;
-    removed.delete();
     log::info!("cancelled upload {id}, whose writer ended without finishing it");
     Ok(true)
 }

@@ -7,15 +7,15 @@
 //! processes. Everything is reached from the repository's folder, which is held open, so that a
 //! repository can be renamed under its uploads.
 
-use crate::model::{AttributesChange, Digest, Error, Result, UploadId, UploadName};
-use crate::registry::{Layer, LayerUpload, UploadStat};
+use crate::model::{Area, AttributesChange, Digest, Error, Result, UploadId, UploadName};
+use crate::registry::{Allocation, Layer, LayerUpload, UploadStat};
 use crate::store::{
     Store, attributes,
     blobs::read_fully,
     durable,
     finish::Stored,
     folder::{self, Folder},
-    layout, notes,
+    folder_time, layout, notes,
     progress::Progress,
     repository::LocalRepository,
     states,
@@ -23,11 +23,12 @@ use crate::store::{
     uploads::{self, Known},
 };
 use parking_lot::{Mutex, MutexGuard};
-use rustix::fs::{self, FlockOperation};
+use rustix::fs::{self, FallocateFlags, FlockOperation};
 use std::{
     any::Any,
     fs::File,
     io::Write as _,
+    ops::Range,
     os::{
         fd::{AsFd as _, BorrowedFd},
         unix::fs::FileExt as _,
@@ -35,7 +36,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering},
     },
 };
 
@@ -66,6 +67,9 @@ pub(super) struct Shared {
     /// The names on the way to the data that are known to survive a power cut: how often the upload
     /// had been renamed, and where its repository lay. Held to read or change the value only.
     names_synced: Mutex<Option<(u64, PathBuf)>>,
+    /// The number with which the disk refused bytes that were written, or 0. Until all is written
+    /// anew, that is why the content is another.
+    pub(super) lost: AtomicI32,
     /// Waits for a follower already.
     pub(super) queued: AtomicBool,
 }
@@ -87,8 +91,10 @@ pub(super) enum Life {
     Stored(Box<Stored>),
     /// It is a layer.
     Finished,
-    /// It is gone.
+    /// It is gone. Its data goes with the last who has it open, and is nobody else's.
     Cancelled,
+    /// It is gone, and its data is a blob.
+    Withdrawn,
     /// Nobody has it open, and somebody else may take it up.
     Closed,
 }
@@ -108,7 +114,8 @@ impl LocalUpload {
 
     /// Takes up an upload. Errors: `UploadUnknown`, `UploadBusy`.
     pub(super) fn resume(home: &LocalRepository, repository: Folder, id: UploadId) -> Result<Self> {
-        let (data, known) = uploads::open(&repository, id)?.ok_or(Error::UploadUnknown(id))?;
+        let (data, known) =
+            uploads::open(&home.store, &repository, id)?.ok_or(Error::UploadUnknown(id))?;
         let path = || repository.path_of(layout::upload_file(id, layout::DATA));
         let stat = attributes::stat(&data, path)?;
         let kept = states::take_up(&repository, id, &stat)?;
@@ -137,6 +144,7 @@ impl LocalUpload {
             renaming: Mutex::new(()),
             work: Mutex::new(Work { life: Life::Open, progress, holds: Vec::new() }),
             ended: AtomicBool::new(false),
+            lost: AtomicI32::new(0),
             renames: AtomicU64::new(0),
             names_synced: Mutex::new(None),
             queued: AtomicBool::new(false),
@@ -195,20 +203,6 @@ impl Shared {
         attributes::stat(&self.data, || self.path(layout::DATA)).map(|stat| folder::length(&stat))
     }
 
-    /// Makes ready for bytes from `offset` on to change: nobody shall take the old hash for theirs.
-    pub(super) fn before_change(&self, work: &mut Work, offset: u64) -> Result<()> {
-        if work.progress.is_noted_beyond(offset) {
-            notes::remove(&self.store, self.id)?;
-            work.progress.forget_note();
-        }
-        if work.progress.is_kept_beyond(offset) {
-            states::remove_beyond(&self.repository, self.id, offset)?;
-            work.progress.forget_kept();
-        }
-        work.progress.disturb(offset);
-        Ok(())
-    }
-
     pub(super) fn io(&self, doing: &'static str) -> impl FnOnce(std::io::Error) -> Error {
         Error::io(doing, self.path(layout::DATA))
     }
@@ -216,14 +210,19 @@ impl Shared {
     /// Removes the upload's folder, at once.
     pub(super) fn remove_folder(&self) -> Result<()> {
         let at = layout::upload(self.id);
-        let removed = self.store.scratch()?.remove(self.repository.place(&at))?;
+        let name = self.known.lock().name.clone();
+        let remove =
+            || self.store.scratch()?.delete(self.repository.place(&at), layout::STARTED_AT);
+        self.store.in_area(&self.repository, area_of(name.as_ref()), remove)?;
         self.store.upload_indexes.forget(self.key, self.id);
-        notes::remove(&self.store, self.id)?;
-        if let Some(removed) = removed {
-            removed.delete();
-        }
-        Ok(())
+        folder_time::forget(&self.repository, name.as_ref());
+        notes::remove(&self.store, self.id)
     }
+}
+
+/// Where people see an upload; those of other programs have no name.
+fn area_of(name: Option<&UploadName>) -> Area {
+    name.map_or(Area::Uploads, UploadName::area)
 }
 
 impl LayerUpload for LocalUpload {
@@ -246,16 +245,16 @@ impl LayerUpload for LocalUpload {
     }
 
     fn write_at(&self, data: &[u8], offset: u64) -> Result<()> {
-        let shared = &self.shared;
-        let mut work = shared.open_work()?;
         if data.is_empty() {
-            return Ok(());
+            return self.shared.edit("write", u64::MAX, |_| Ok(()), |_| {});
         }
-        shared.before_change(&mut work, offset)?;
-        shared.data.write_all_at(data, offset).map_err(shared.io("write"))?;
-        work.progress.wrote(offset, offset.saturating_add(data.len() as u64));
-        shared.wake(&work);
-        Ok(())
+        let end = offset.saturating_add(data.len() as u64);
+        self.shared.edit(
+            "write",
+            offset,
+            |file| file.write_all_at(data, offset),
+            |progress| progress.wrote(offset, end),
+        )
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
@@ -263,12 +262,28 @@ impl LayerUpload for LocalUpload {
     }
 
     fn truncate(&self, length: u64) -> Result<()> {
-        let shared = &self.shared;
-        let mut work = shared.open_work()?;
-        shared.before_change(&mut work, length)?;
-        shared.data.set_len(length).map_err(shared.io("cut"))?;
-        work.progress.cut(length);
+        let cut = |progress: &mut Progress| progress.cut(length);
+        self.shared.edit("cut", length, |file| file.set_len(length), cut)?;
+        if length == 0 {
+            self.shared.lost.store(0, Ordering::Relaxed);
+        }
         Ok(())
+    }
+
+    fn allocate(&self, range: Range<u64>, kind: Allocation) -> Result<()> {
+        let (flags, doing, changed_from) = match kind {
+            Allocation::Extend => (FallocateFlags::empty(), "reserve room for", u64::MAX),
+            Allocation::Reserve => (FallocateFlags::KEEP_SIZE, "reserve room for", u64::MAX),
+            Allocation::Punch => (
+                FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
+                "punch a hole into",
+                range.start,
+            ),
+        };
+        let length = range.end.saturating_sub(range.start);
+        let allocate = |file: &File| Ok(fs::fallocate(file, flags, range.start, length)?);
+        // Zeros that nobody wrote are hashed at finish, as those of any hole are.
+        self.shared.edit(doing, changed_from, allocate, |_| {})
     }
 
     fn rename(&self, name: &UploadName) -> Result<()> {
@@ -284,11 +299,15 @@ impl LayerUpload for LocalUpload {
         }
         draft.publish(shared.repository.place(&at))?;
         shared.renames.fetch_add(1, Ordering::AcqRel);
-        let known = {
+        let (before, known) = {
             let mut known = shared.known.lock();
-            known.name = Some(name.clone());
-            known.clone()
+            (known.name.replace(name.clone()), known.clone())
         };
+        folder_time::forget(&shared.repository, before.as_ref());
+        folder_time::forget(&shared.repository, Some(name));
+        for area in [area_of(before.as_ref()), name.area()] {
+            shared.store.area_changed(&shared.repository, area);
+        }
         shared.store.upload_indexes.note(&shared.repository, shared.key, shared.id, known)
     }
 
@@ -300,7 +319,7 @@ impl LayerUpload for LocalUpload {
     fn sync(&self) -> Result<()> {
         let shared = &self.shared;
         shared.check()?;
-        durable::sync_content(&shared.data, || shared.path(layout::DATA))?;
+        shared.sync_data()?;
         // As they are before: what is renamed meanwhile is for the next time.
         let names = shared.names();
         if names.is_some() && *shared.names_synced.lock() == names {
@@ -336,7 +355,7 @@ impl LayerUpload for LocalUpload {
             Life::Open => {
                 let stored = shared.verified(&mut work, digest)?;
                 let links = shared.begin_links(&stored)?;
-                shared.store_blob(&stored)?;
+                shared.store_blob(&mut work, &stored)?;
                 work.life = Life::Stored(Box::new(stored.clone()));
                 (stored, links)
             }
@@ -347,7 +366,9 @@ impl LayerUpload for LocalUpload {
                 let computed = stored.canonical;
                 return Err(Error::DigestMismatch { expected: *digest, computed });
             }
-            Life::Finished | Life::Cancelled | Life::Closed => return Err(shared.unknown()),
+            Life::Finished | Life::Cancelled | Life::Withdrawn | Life::Closed => {
+                return Err(shared.unknown());
+            }
         };
         let layer = shared.link(&stored, links)?;
         work.life = Life::Finished;
@@ -359,12 +380,14 @@ impl LayerUpload for LocalUpload {
         let shared = &self.shared;
         let _renaming = shared.renaming.lock();
         let mut work = shared.work.lock();
-        match work.life {
-            Life::Open | Life::Stored(_) => shared.remove_folder()?,
-            Life::Cancelled => return Ok(()),
+        let after = match work.life {
+            Life::Open => Life::Cancelled,
+            Life::Stored(_) => Life::Withdrawn,
+            Life::Cancelled | Life::Withdrawn => return Ok(()),
             Life::Finished | Life::Closed => return Err(shared.unknown()),
-        }
-        work.life = Life::Cancelled;
+        };
+        shared.remove_folder()?;
+        work.life = after;
         shared.ended.store(true, Ordering::Release);
         Ok(())
     }

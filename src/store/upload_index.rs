@@ -7,10 +7,10 @@
 use crate::model::{Area, Result, UploadId, UploadName};
 use crate::store::{
     Store,
-    attributes::attributes,
+    attributes::{attributes, is_denied},
     directory::Directory,
     folder::{self, Folder},
-    layout, sweep,
+    layout, lending, sweep,
     uploads::{self, Known},
 };
 use lru::LruCache;
@@ -47,7 +47,7 @@ struct UploadIndex {
     looked_at: Option<Instant>,
     uploads: HashMap<UploadId, Indexed>,
     names: HashMap<UploadName, Vec<UploadId>>,
-    /// What lies in each staging folder.
+    /// What lies in or below each folder.
     folders: HashMap<(Area, OsString), HashSet<UploadId>>,
 }
 
@@ -83,15 +83,15 @@ impl UploadIndexes {
         Ok(found)
     }
 
-    /// Whether an upload lies in the staging folder `staging` of `area`, in the repository in
-    /// `folder`.
+    /// Whether an upload lies in or below the folder of `area` with the path `inner`, in the
+    /// repository in `folder`.
     pub(super) fn has_folder(
-        &self, store: &Store, folder: &Folder, area: Area, staging: &OsStr,
+        &self, store: &Store, folder: &Folder, area: Area, inner: &OsStr,
     ) -> Result<bool> {
         let index = self.index(folder)?;
         let mut index = index.lock();
         index.look(store, folder)?;
-        let key = (area, staging.to_owned());
+        let key = (area, inner.to_owned());
         let one = |index: &UploadIndex| index.folders.get(&key)?.iter().next().copied();
         let mut found = one(&index);
         while let Some(id) = found {
@@ -153,8 +153,18 @@ impl UploadIndex {
         self.names.clear();
         self.folders.clear();
         self.looked_at = None;
-        let Some(uploads) = folder.open_folder(layout::UPLOADS)? else { return Ok(()) };
-        let mut directory = Directory::of(&uploads)?;
+        let open = || {
+            let uploads = folder.open_folder(layout::UPLOADS)?;
+            uploads.map(|uploads| Directory::of(&uploads)).transpose()
+        };
+        let opened = match open() {
+            // Names lie in the uploads: to find one, all are looked at, where a disk looks at none.
+            Err(error) if is_denied(&error) => {
+                lending::to_owner(folder.place(layout::UPLOADS), open)?
+            }
+            opened => opened?,
+        };
+        let Some(mut directory) = opened else { return Ok(()) };
         while let Some(entry) = directory.next()? {
             let Some(id) = layout::parse_upload(&entry.name) else { continue };
             let Some(stat) = folder.stat(layout::upload(id))? else { continue };
@@ -209,7 +219,7 @@ impl UploadIndex {
         self.remove(id);
         if let Some(name) = &indexed.known.name {
             self.names.entry(name.clone()).or_default().push(id);
-            if let Some(folder) = folder_of(name) {
+            for folder in folders_of(name) {
                 self.folders.entry(folder).or_default().insert(id);
             }
         }
@@ -226,12 +236,12 @@ impl UploadIndex {
                 self.names.remove(&name);
             }
         }
-        if let Some(folder) = folder_of(&name)
-            && let Some(ids) = self.folders.get_mut(&folder)
-        {
-            ids.remove(&id);
-            if ids.is_empty() {
-                self.folders.remove(&folder);
+        for folder in folders_of(&name) {
+            if let Some(ids) = self.folders.get_mut(&folder) {
+                ids.remove(&id);
+                if ids.is_empty() {
+                    self.folders.remove(&folder);
+                }
             }
         }
     }
@@ -244,7 +254,7 @@ impl UploadIndex {
     }
 }
 
-/// The staging folder in which an upload of that name lies.
-fn folder_of(name: &UploadName) -> Option<(Area, OsString)> {
-    name.folder().map(|folder| (name.area(), folder.to_owned()))
+/// The folders in or below which an upload of that name lies.
+fn folders_of(name: &UploadName) -> impl Iterator<Item = (Area, OsString)> {
+    name.folders().map(|folder| (name.area(), folder.to_owned()))
 }

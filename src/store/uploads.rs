@@ -10,7 +10,7 @@ use crate::store::{
     attributes::{self, Carried, attributes},
     blobs::read_fully,
     folder::{self, Folder},
-    layout,
+    folder_time, layout, lending, notes,
 };
 use rustix::{
     fs::{FlockOperation, OFlags},
@@ -27,8 +27,8 @@ use std::{
 
 /// More than any `startedat` file has.
 const STARTED_AT_BYTES_MAX: u64 = 64;
-/// More than any `name` file has: an area and two file names.
-const NAME_BYTES_MAX: u64 = 1024;
+/// More than any `name` file has: an area, the path of a folder and the name of a file.
+const NAME_BYTES_MAX: u64 = 8 << 10;
 
 /// What does not change while an upload lasts, and its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +82,8 @@ pub(super) fn make(
     let data = draft.create_file(layout::DATA)?;
     Carried::default().but(change).put_on(&data, &place.path())?;
     lock(&data, id)?;
-    draft.publish(place)?;
+    store.in_area(repository, name.area(), || draft.publish(place))?;
+    folder_time::forget(repository, Some(name));
     Ok((data, Known { name: Some(name.clone()), started_at, begun_at: now }))
 }
 
@@ -96,10 +97,12 @@ pub(super) fn lock(data: &File, id: UploadId) -> Result<()> {
 }
 
 /// Opens an upload to go on with it; its data file is locked for us. Errors: `UploadBusy`.
-pub(super) fn open(repository: &Folder, id: UploadId) -> Result<Option<(File, Known)>> {
+pub(super) fn open(
+    store: &Store, repository: &Folder, id: UploadId,
+) -> Result<Option<(File, Known)>> {
     let at = layout::upload_file(id, layout::DATA);
     let Some(known) = read_known(repository, id)? else { return Ok(None) };
-    let Some(data) = repository.open_quietly(&at, OFlags::RDWR)? else { return Ok(None) };
+    let Some(data) = open_data(store, repository, id)? else { return Ok(None) };
     let stat = attributes::stat(&data, || repository.path_of(&at))?;
     if !folder::is_file(&stat) {
         return Ok(None);
@@ -107,6 +110,21 @@ pub(super) fn open(repository: &Folder, id: UploadId) -> Result<Option<(File, Kn
     lock(&data, id)?;
     // Who had it locked before may have finished or cancelled it.
     Ok(is_still(repository, id, &data)?.then_some((data, known)))
+}
+
+/// Opens the data to write it, also when a person has made it read-only: whoever may finish it is
+/// decided by the folders that it leaves and enters.
+fn open_data(store: &Store, repository: &Folder, id: UploadId) -> Result<Option<File>> {
+    let at = layout::upload_file(id, layout::DATA);
+    let open = || repository.open_quietly(&at, OFlags::RDWR);
+    match open() {
+        Err(error) if attributes::is_denied(&error) => {
+            let Some(data) = repository.open_quietly(&at, OFlags::RDONLY)? else { return Ok(None) };
+            let lend = || lending::to_owner(repository.place(&at), open);
+            notes::keep_over(store, id, &data, lend)
+        }
+        opened => opened,
+    }
 }
 
 /// An upload's data, for who does not write it.

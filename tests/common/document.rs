@@ -30,3 +30,22 @@ fn first_difference<'a>(kept: &'a str, text: &'a str) -> (usize, (&'a str, &'a s
     }
     (0, ("other ends of lines", "other ends of lines"))
 }
+
+/// A word of a message with `XXXXXX` for the letters that a tool has invented: `sedXXXXXX`, ln's
+/// `CuXXXXXX`, perl's `XXXXXXXX` and rsync's `.NAME.XXXXXX`.
+pub(crate) fn invented_name(word: &str) -> String {
+    let is_random = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric());
+    let end = word.trim_end_matches(['"', '\'', ':', ',', '.', ')', '`', '’', ';']);
+    let tail = &word[end.len()..];
+    if let Some((head, random)) = end.split_at_checked(end.len().saturating_sub(6))
+        && is_random(random)
+    {
+        let is_rsync =
+            head.ends_with('.') && head.rsplit('/').next().unwrap().starts_with(['.', '"']);
+        let starts = ["/sed", "\"sed", "/Cu", "\"Cu", "/XX"];
+        if is_rsync || starts.iter().any(|start| head.ends_with(start)) {
+            return format!("{head}XXXXXX{tail}");
+        }
+    }
+    word.to_owned()
+}

@@ -8,19 +8,29 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
 #![allow(clippy::print_stderr, reason = "what was skipped must be seen")]
 
+mod crowd;
+mod disk;
 mod document;
+mod household;
 mod image;
 mod mount;
 mod process;
 mod registry;
 mod session;
+mod sides;
 
-pub(crate) use document::keep_document;
+pub(crate) use crowd::Crowd;
+pub(crate) use disk::Disk;
+pub(crate) use document::{invented_name, keep_document};
+pub(crate) use household::Household;
 pub(crate) use image::{Image, image};
 pub(crate) use mount::{Mount, is_mounted};
-pub(crate) use process::{Background, is_running, run, run_in, run_within};
+pub(crate) use process::{
+    Background, group_is_running, is_running, run, run_in, run_within, try_in,
+};
 pub(crate) use registry::Registry;
 pub(crate) use session::{session, session_with};
+pub(crate) use sides::{Sides, Table};
 
 use std::{
     fs,
@@ -32,7 +42,7 @@ use std::{
 };
 
 /// Ends the test as skipped, and says so, when something that it stands on is not here: `"fuse"`,
-/// `"root"`, or the name of a program.
+/// `"root"`, `"loop"` (devices), or the name of a program.
 macro_rules! needs {
     ($($thing:literal),+ $(,)?) => {
         if let Some(lack) = common::lack_of(&[$($thing),+]) {
@@ -61,6 +71,8 @@ pub(crate) fn lack_of(things: &[&str]) -> Option<String> {
     things.iter().find_map(|thing| match *thing {
         "fuse" => fuse_lack(),
         "root" => (!is_root()).then(|| "this needs root".to_owned()),
+        "loop" => (!Path::new("/dev/loop-control").exists())
+            .then(|| "there are no loop devices".to_owned()),
         "docker-registry" => (find_program(&registry::program()).is_none())
             .then(|| "docker-registry is not installed".to_owned()),
         program => find_program(Path::new(program))

@@ -118,12 +118,12 @@ impl Mount {
 
     /// Mounts the store with `-o OPTION` for each of `options`.
     pub(crate) fn mount(&mut self, options: &[&str]) {
-        let mut command = String::from("regfs mount \"$STORE\" \"$MOUNTPOINT\"");
+        let mut command = String::from("regfs mount --log \"$LOG\" \"$STORE\" \"$MOUNTPOINT\"");
         for option in options {
             write!(command, " -o {option}").unwrap();
         }
         let mut shell = shell(&command);
-        shell.env("STORE", &self.store).env("MOUNTPOINT", &self.path);
+        shell.env("STORE", &self.store).env("MOUNTPOINT", &self.path).env("LOG", self.log_file());
         let (status, text) = finish(&mut shell, PATIENCE);
         assert!(status.success(), "{command}: {status}\n{text}");
         // What follows would otherwise pass, or fail oddly, on the plain folder beneath.
@@ -163,9 +163,12 @@ impl Mount {
         eventually(PATIENCE, "the daemon ends after SIGTERM", || !is_running(pid));
     }
 
-    /// What `.regfs/errors` says.
+    /// The refusals in `.regfs/errors`, without the lines above them that are the same for all.
     pub(crate) fn errors(&self) -> String {
-        run_in(&self.path, "cat .regfs/errors")
+        let text = run_in(&self.path, "cat .regfs/errors");
+        text.lines()
+            .filter(|line| !line.starts_with('#'))
+            .fold(String::new(), |text, line| text + line + "\n")
     }
 
     /// Fails unless a line of `.regfs/errors` has all of `parts` in it.
@@ -174,6 +177,15 @@ impl Mount {
         let errors = self.errors();
         let found = errors.lines().any(|line| parts.iter().all(|part| line.contains(part)));
         assert!(found, "no line of .regfs/errors has {parts:?}:\n{errors}");
+    }
+
+    /// What the daemon has logged, over all mounts of this one.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.log_file()).unwrap()
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.beside().join("daemon.log")
     }
 
     /// The value of a metric, summed over its labels. One that is not there is a mistake, not 0.

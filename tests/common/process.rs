@@ -36,6 +36,17 @@ pub(crate) fn run_within(patience: Duration, folder: &Path, command: &str) -> St
     text
 }
 
+/// Runs a shell command in a folder that may well fail: its exit code, and what it printed.
+#[track_caller]
+pub(crate) fn try_in(
+    folder: &Path, variables: &[(&str, &str)], command: &str,
+) -> (Option<i32>, String) {
+    let mut shell = shell(command);
+    let (status, text) =
+        finish(shell.current_dir(folder).envs(variables.iter().copied()), PATIENCE);
+    (status.code(), text)
+}
+
 /// A shell that runs `command` with the surroundings that every test has.
 pub(super) fn shell(command: &str) -> Command {
     let binary = Path::new(env!("CARGO_BIN_EXE_regfs")).parent().unwrap().to_owned();
@@ -113,6 +124,19 @@ pub(crate) fn is_running(pid: u32) -> bool {
         .ok()
         .and_then(|line| line.rsplit(')').next()?.trim_start().chars().next())
         .is_some_and(|state| state != 'Z' && state != 'X')
+}
+
+/// Whether any process of a group still runs. One that has ended counts no more, though nobody may
+/// have asked how it ended.
+pub(crate) fn group_is_running(leader: u32) -> bool {
+    let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    processes.filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok()).any(
+        |line| {
+            let mut fields = line.rsplit(')').next().unwrap_or_default().split_whitespace();
+            let (state, group) = (fields.next(), fields.nth(1));
+            group == Some(&leader.to_string()) && !matches!(state, Some("Z" | "X"))
+        },
+    )
 }
 
 /// A child that is ended with the test.

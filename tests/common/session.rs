@@ -1,7 +1,7 @@
 //! A shell session as a test: what the user types behind `$ `, what the user sees below it.
 
 use super::process::{PATIENCE, finish, shell};
-use std::path::Path;
+use std::{path::Path, process::Command};
 
 /// Runs every `$ command` of `text` in `folder`, and compares what it prints with the lines below.
 ///
@@ -15,7 +15,21 @@ pub(crate) fn session(folder: impl AsRef<Path>, text: &str) {
 /// A [`session`] in which `$NAME` stands for a value, in commands as in what they print.
 #[track_caller]
 pub(crate) fn session_with(folder: impl AsRef<Path>, variables: &[(&str, &str)], text: &str) {
-    let mut folder = folder.as_ref().to_owned();
+    let run = |command: &str, folder: &Path| {
+        assert!(folder.is_dir(), "cannot run {command:?} in {}: not a folder", folder.display());
+        let mut shell = shell(command);
+        shell.current_dir(folder);
+        shell
+    };
+    session_by(&run, folder.as_ref(), variables, text);
+}
+
+/// A session whose commands are run by another shell: `run` gives it for a command and a folder.
+#[track_caller]
+pub(super) fn session_by(
+    run: &dyn Fn(&str, &Path) -> Command, folder: &Path, variables: &[(&str, &str)], text: &str,
+) {
+    let mut folder = folder.to_owned();
     let mut written = String::new();
     let mut seen = String::new();
     let mut is_same = true;
@@ -27,7 +41,7 @@ pub(crate) fn session_with(folder: impl AsRef<Path>, variables: &[(&str, &str)],
                 folder = folder.join(with_values(to, variables));
                 Vec::new()
             }
-            None => lines_of(command, &folder, variables),
+            None => lines_of(run(command, &folder).envs(variables.iter().copied())),
         };
         is_same &= lines_match(&expected, &lines);
         written += &block(command, &expected);
@@ -54,11 +68,8 @@ fn steps(text: &str) -> Vec<(&str, Vec<&str>)> {
 
 /// What a command prints, and how it failed if it did.
 #[track_caller]
-fn lines_of(command: &str, folder: &Path, variables: &[(&str, &str)]) -> Vec<String> {
-    assert!(folder.is_dir(), "cannot run {command:?} in {}: not a folder", folder.display());
-    let mut shell = shell(command);
-    shell.current_dir(folder).envs(variables.iter().copied());
-    let (status, text) = finish(&mut shell, PATIENCE);
+fn lines_of(command: &mut Command) -> Vec<String> {
+    let (status, text) = finish(command, PATIENCE);
     let mut lines: Vec<String> =
         text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect();
     if !status.success() {

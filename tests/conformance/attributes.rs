@@ -269,3 +269,37 @@ pub(crate) fn attributes_of_what_is_not_there_are_unknown(registry: &dyn Registr
         put(&*alpine, "another", "another");
     }
 }
+
+pub(crate) fn a_folder_that_is_yet_to_be_made_looks_like_its_repository(registry: &dyn Registry) {
+    let alpine = registry.repository(&name("alpine"));
+    registry.create(alpine.name()).unwrap();
+    let attributes = alpine.attributes();
+    attributes.change(&Subject::Repository, &permissions(0o1770)).unwrap();
+    let is_root = rustix::process::geteuid().is_root();
+    if is_root {
+        let owner = AttributesChange { uid: Some(12), gid: Some(34), ..as_it_is() };
+        attributes.change(&Subject::Repository, &owner).unwrap();
+    }
+    let seen = || {
+        let like = |it: Attributes| (it.permissions, it.uid, it.gid);
+        let repository = like(attributes.get(&Subject::Repository).unwrap());
+        Area::ALL.map(|area| like(attributes.get(&Subject::Area(area)).unwrap()) == repository)
+    };
+    assert_eq!(seen(), [true; 3], "before they are made");
+    push(&*alpine, b"content");
+    assert_eq!(seen(), [true; 3], "once they are made");
+    attributes.change(&Subject::Repository, &permissions(0o755)).unwrap();
+    assert_eq!(seen(), [false; 3], "from then on they have attributes of their own");
+}
+
+pub(crate) fn the_root_has_extended_attributes(registry: &dyn Registry) {
+    assert_eq!(registry.extended_names().unwrap(), [""; 0]);
+    registry.set_extended("user.note", Some(b"old")).unwrap();
+    registry.set_extended("user.note", Some(b"\0new")).unwrap();
+    assert_eq!(registry.extended("user.note").unwrap().as_deref(), Some(b"\0new".as_slice()));
+    assert_eq!(registry.extended_names().unwrap(), ["user.note"]);
+    for _ in 0..2 {
+        registry.set_extended("user.note", None).unwrap();
+    }
+    assert_eq!(registry.extended("user.note").unwrap(), None);
+}

@@ -4,7 +4,7 @@
 use crate::fixtures::*;
 use regfs::{
     model::{Area, Digest, Error, UploadId, UploadName},
-    registry::{LayerUpload, Registry},
+    registry::{Allocation, LayerUpload, Registry},
 };
 use std::{
     ffi::OsStr,
@@ -228,20 +228,31 @@ pub(crate) fn a_finished_upload_can_only_be_read(registry: &dyn Registry) {
     let digest = Digest::sha256(b"content");
     upload.finish(&digest).unwrap();
     assert_ended(&*upload);
+    assert_refused!(upload.write_at(b"more", 0), Error::UploadUnknown(_));
+    assert_refused!(upload.truncate(0), Error::UploadUnknown(_));
+    for kind in [Allocation::Extend, Allocation::Reserve, Allocation::Punch] {
+        assert_refused!(upload.allocate(0..9, kind), Error::UploadUnknown(_));
+    }
     // Nothing that was refused has reached the layer.
     assert_eq!(content(&*alpine(registry).layers().fetch(&digest).unwrap()), b"content");
 }
 
-pub(crate) fn a_cancelled_upload_can_only_be_read(registry: &dyn Registry) {
+/// As a file that is open and has no name any more: who has it open goes on, and nobody else ever
+/// sees it.
+pub(crate) fn a_cancelled_upload_is_read_and_written_by_who_has_it_open(registry: &dyn Registry) {
     let upload = begin(alpine(registry).layers(), b"content");
     upload.cancel().unwrap();
     assert_ended(&*upload);
     assert!(!alpine(registry).layers().exists(&Digest::sha256(b"content")).unwrap());
+    upload.write_at(b"more", 7).unwrap();
+    upload.allocate(0..3, Allocation::Punch).unwrap();
+    upload.truncate(9).unwrap();
+    assert_eq!(written(&*upload), b"\0\0\0tentmo");
+    assert_refused!(upload.finish(&Digest::sha256(b"content")), Error::UploadUnknown(_));
+    assert_eq!(alpine(registry).layers().uploads().unwrap(), []);
 }
 
 fn assert_ended(upload: &dyn LayerUpload) {
-    assert_refused!(upload.write_at(b"more", 0), Error::UploadUnknown(_));
-    assert_refused!(upload.truncate(0), Error::UploadUnknown(_));
     assert_refused!(upload.rename(&upload_name("other")), Error::UploadUnknown(_));
     assert_refused!(upload.stat(), Error::UploadUnknown(_));
     assert_refused!(upload.digest(), Error::UploadUnknown(_));
@@ -249,6 +260,23 @@ fn assert_ended(upload: &dyn LayerUpload) {
     assert_refused!(upload.finish(&Digest::sha256(b"content")), Error::UploadUnknown(_));
     upload.settle(Box::new(()));
     assert_eq!(written(upload), b"content");
+}
+
+pub(crate) fn room_is_reserved_and_given_back(registry: &dyn Registry) {
+    let alpine = alpine(registry);
+    let upload = begin(alpine.layers(), b"content");
+    upload.allocate(2..4, Allocation::Extend).unwrap();
+    upload.allocate(5..20, Allocation::Reserve).unwrap();
+    assert_eq!(written(&*upload), b"content");
+    assert_eq!(upload.digest().unwrap(), Digest::sha256(b"content"));
+    upload.allocate(1..9, Allocation::Extend).unwrap();
+    assert_eq!(written(&*upload), b"content\0\0");
+    assert_eq!(upload.digest().unwrap(), Digest::sha256(b"content\0\0"));
+    upload.allocate(3..30, Allocation::Punch).unwrap();
+    assert_eq!(written(&*upload), b"con\0\0\0\0\0\0");
+    // What was hashed before is not taken for what is there now.
+    assert_eq!(upload.digest().unwrap(), Digest::sha256(b"con\0\0\0\0\0\0"));
+    upload.finish(&Digest::sha256(b"con\0\0\0\0\0\0")).unwrap();
 }
 
 pub(crate) fn an_upload_can_be_cancelled_twice(registry: &dyn Registry) {
@@ -348,6 +376,13 @@ pub(crate) fn a_staging_folder_is_there_as_long_as_an_upload_lies_in_it(registry
     second.rename(&name).unwrap();
     assert!(!has(Area::Layers, staging));
     assert!(has(Area::Manifests, other));
-    second.rename(&upload_name("it")).unwrap();
+    let name = UploadName::from_bytes(b"uploads/image/blobs/sha256/it").unwrap();
+    second.rename(&name).unwrap();
     assert!(!has(Area::Manifests, other));
+    for folder in ["image", "image/blobs", "image/blobs/sha256"] {
+        assert!(has(Area::Uploads, OsStr::new(folder)), "{folder}");
+    }
+    assert!(!has(Area::Uploads, OsStr::new("blobs")) && !has(Area::Uploads, OsStr::new("imag")));
+    second.rename(&upload_name("it")).unwrap();
+    assert!(!has(Area::Uploads, OsStr::new("image")));
 }

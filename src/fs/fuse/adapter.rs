@@ -8,11 +8,16 @@ use crate::fs::fuse::call::Call;
 use crate::fs::lanes::{Lane, SlowLane};
 use crate::fs::turns::Turns;
 use fuser::{BackingId, INodeNo, ReplyEmpty, Request};
-use std::{ffi::OsStr, sync::Arc};
+use std::{cell::RefCell, ffi::OsStr, sync::Arc};
 
 /// How many threads wait for the kernel at once: one for each core of a small machine. More make
 /// every request slower, see `turns.rs`.
 const WAITING_MAX: usize = 2;
+
+thread_local! {
+    /// One buffer for the reads that a thread answers.
+    pub(super) static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// The file system as fuser calls it.
 pub(in crate::fs) struct FuseAdapter {

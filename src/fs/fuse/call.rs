@@ -5,7 +5,7 @@ use crate::fs::counters::Operation;
 use crate::fs::fault::{Fault, Result};
 use crate::fs::fuse::adapter::FuseAdapter;
 use crate::fs::fuse::encode::{GENERATION, file_attr};
-use crate::fs::handles::{Opened, Reading};
+use crate::fs::handles::{Kept, Opened, Reading};
 use crate::fs::{Busy, Caller, Entry, Ino, RegistryFs};
 use crate::registry::Capacity;
 use fuser::{
@@ -26,6 +26,8 @@ pub(super) struct Call {
     pub(super) caller: Caller,
     pub(super) ino: Ino,
     pub(super) name: OsString,
+    /// What is moved, linked or copied there.
+    from: Option<(Ino, OsString)>,
 }
 
 impl Call {
@@ -34,7 +36,12 @@ impl Call {
     ) -> Self {
         let caller = Caller { uid: request.uid(), gid: request.gid(), pid: request.pid() };
         let (ino, name) = (Ino(ino.0), name.to_owned());
-        Self { busy: Busy::new(fs), operation, caller, ino, name }
+        Self { busy: Busy::new(fs), operation, caller, ino, name, from: None }
+    }
+
+    /// The same, of a call that brings something from `ino`, or from the name in it.
+    pub(super) fn from(self, ino: INodeNo, name: &OsStr) -> Self {
+        Self { from: Some((Ino(ino.0), name.to_owned())), ..self }
     }
 
     /// The file system that is asked.
@@ -49,7 +56,9 @@ impl Call {
         let result = outcome.unwrap_or_else(|panic| Err(Fault::Panic(panic_text(&*panic))));
         result.map_err(|fault| {
             let place = (self.ino, &*self.name);
-            Errno::from_i32(self.fs().refuse(self.operation, &self.caller, place, &fault))
+            let from = self.from.as_ref().map(|(ino, name)| (*ino, name.as_os_str()));
+            let number = self.fs().refuse(self.operation, &self.caller, from, place, &fault);
+            Errno::from_i32(number)
         })
     }
 
@@ -101,10 +110,18 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 pub(super) fn reply_opened(adapter: &FuseAdapter, opened: &Opened, reply: ReplyOpen) {
     let mut flags = FopenFlags::empty();
     flags.set(FopenFlags::FOPEN_NOFLUSH, !opened.flush);
+    let keep = match &opened.reading {
+        Reading::Layer(_, Kept::Valid) | Reading::Cached(Kept::Valid) => {
+            FopenFlags::FOPEN_KEEP_CACHE
+        }
+        Reading::Layer(_, Kept::Old) | Reading::Cached(Kept::Old) | Reading::Direct => {
+            FopenFlags::empty()
+        }
+    };
     let handle = FileHandle(opened.handle);
     let layer_file = match &opened.reading {
-        Reading::Layer(layer) => layer.backing_file(),
-        Reading::Cached | Reading::Direct => None,
+        Reading::Layer(layer, _) => layer.backing_file(),
+        Reading::Cached(_) | Reading::Direct => None,
     };
     let choice = match layer_file {
         Some(file) => {
@@ -114,14 +131,14 @@ pub(super) fn reply_opened(adapter: &FuseAdapter, opened: &Opened, reply: ReplyO
         }
         None if adapter.backings.is_in_use(opened.ino) => Choice::Stale,
         None => match &opened.reading {
-            Reading::Layer(_) | Reading::Cached => Choice::Cached,
+            Reading::Layer(..) | Reading::Cached(_) => Choice::Cached,
             Reading::Direct => Choice::Direct,
         },
     };
     match choice {
         Choice::Passthrough(backing) => reply.opened_passthrough(handle, flags, &backing),
         Choice::Direct => reply.opened(handle, flags | FopenFlags::FOPEN_DIRECT_IO),
-        Choice::Cached => reply.opened(handle, flags | FopenFlags::FOPEN_KEEP_CACHE),
+        Choice::Cached => reply.opened(handle, flags | keep),
         Choice::Stale => {
             adapter.fs.abandon(opened);
             reply.error(Errno::ESTALE);

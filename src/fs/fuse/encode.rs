@@ -1,15 +1,16 @@
 //! Values of the mount as FUSE writes them, and FUSE's flags as the mount reads them.
 
-use crate::fs::fault::Result;
+use crate::fs::fault::{Fault, Result};
 use crate::fs::open::OpenMode;
 use crate::fs::rename::RenameMode;
 use crate::fs::{FileStat, Ino};
 use crate::model::Error;
+use crate::registry::Allocation;
 use fuser::{
     FileAttr, FileType, Generation, INodeNo, InitFlags, KernelConfig, OpenAccMode, OpenFlags,
     RenameFlags, TimeOrNow,
 };
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Longest request the kernel may send, in bytes: what its page limit allows.
 const REQUEST_BYTES_MAX: u32 = 1 << 20;
@@ -35,9 +36,18 @@ pub(super) const GENERATION: Generation = Generation(0);
 
 pub(super) fn open_mode(flags: OpenFlags) -> OpenMode {
     OpenMode {
+        read: flags.acc_mode() != OpenAccMode::O_WRONLY,
         write: flags.acc_mode() != OpenAccMode::O_RDONLY,
         truncate: flags.0 & libc::O_TRUNC != 0,
         exclusive: flags.0 & libc::O_EXCL != 0,
+    }
+}
+
+/// Whether mknod(2) is asked for a file, and not for a device, a pipe or a socket.
+pub(super) fn check_regular(mode: u32) -> Result<()> {
+    match mode & libc::S_IFMT {
+        0 | libc::S_IFREG => Ok(()),
+        _ => Err(Error::Unsupported("a registry has no devices, pipes or sockets").into()),
     }
 }
 
@@ -50,10 +60,37 @@ pub(super) fn rename_mode(flags: RenameFlags) -> Result<RenameMode> {
     }
 }
 
+/// What a call of fallocate(2) asks for, one after the other.
+pub(super) fn allocations(mode: i32) -> Result<&'static [Allocation]> {
+    const PUNCH: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    const ZERO: i32 = libc::FALLOC_FL_ZERO_RANGE;
+    const ZERO_WITHIN: i32 = ZERO | libc::FALLOC_FL_KEEP_SIZE;
+    match mode {
+        0 => Ok(&[Allocation::Extend]),
+        libc::FALLOC_FL_KEEP_SIZE => Ok(&[Allocation::Reserve]),
+        PUNCH => Ok(&[Allocation::Punch]),
+        ZERO => Ok(&[Allocation::Punch, Allocation::Extend]),
+        ZERO_WITHIN => Ok(&[Allocation::Punch, Allocation::Reserve]),
+        _ => Err(Fault::NotKept("reservations of this kind")),
+    }
+}
+
 pub(super) fn time(wanted: TimeOrNow) -> SystemTime {
     match wanted {
-        TimeOrNow::SpecificTime(at) => at,
+        TimeOrNow::SpecificTime(at) => time_as_sent(at),
         TimeOrNow::Now => SystemTime::now(),
+    }
+}
+
+/// The kernel counts the nanoseconds of a second forwards. fuser 0.18 counts those of a second
+/// before 1970 backwards when it reads a time, though not when it writes one.
+fn time_as_sent(read: SystemTime) -> SystemTime {
+    match UNIX_EPOCH.duration_since(read) {
+        Ok(before) => {
+            let nanoseconds = Duration::from_nanos(before.subsec_nanos().into());
+            UNIX_EPOCH - Duration::from_secs(before.as_secs()) + nanoseconds
+        }
+        Err(_) => read,
     }
 }
 
@@ -61,12 +98,15 @@ pub(super) fn file_type(is_folder: bool) -> FileType {
     if is_folder { FileType::Directory } else { FileType::RegularFile }
 }
 
+/// What a file takes at least on the disk of the store, so that du tells what du there would.
+const DISK_BLOCK_BYTES: u64 = 4096;
+
 pub(super) fn file_attr(ino: Ino, stat: &FileStat) -> FileAttr {
     let FileStat { attributes, length, .. } = *stat;
     FileAttr {
         ino: INodeNo(ino.0),
         size: length,
-        blocks: length.div_ceil(512),
+        blocks: length.div_ceil(DISK_BLOCK_BYTES) * (DISK_BLOCK_BYTES / 512),
         atime: attributes.accessed_at,
         mtime: attributes.modified_at,
         ctime: attributes.changed_at,

@@ -10,11 +10,12 @@ mod encode;
 pub(super) use adapter::FuseAdapter;
 
 use crate::fs::counters::Operation;
-use crate::fs::fault::Fault;
 use crate::fs::folders::Row;
+use crate::fs::fuse::adapter::READ_BUFFER;
 use crate::fs::fuse::call::{reply_opened, reply_room};
 use crate::fs::fuse::encode::{
-    GENERATION, configure, file_attr, file_type, open_mode, rename_mode, time,
+    GENERATION, allocations, check_regular, configure, file_attr, file_type, open_mode,
+    rename_mode, time,
 };
 use crate::fs::lanes::Lane;
 use crate::fs::xattr::{SetCondition, xattr_lane};
@@ -26,12 +27,7 @@ use fuser::{
     ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
     ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
-use std::{cell::RefCell, ffi::OsStr, io, path::Path, time::SystemTime};
-
-thread_local! {
-    /// One buffer for the reads that a thread answers.
-    static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
+use std::{ffi::OsStr, io, path::Path, time::SystemTime};
 
 impl fuser::Filesystem for FuseAdapter {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
@@ -96,13 +92,15 @@ impl fuser::Filesystem for FuseAdapter {
     }
 
     fn mknod(
-        &self, request: &Request, parent: INodeNo, name: &OsStr, _mode: u32, _umask: u32,
-        _rdev: u32, reply: ReplyEntry,
+        &self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, _rdev: u32,
+        reply: ReplyEntry,
     ) {
         let _turn = self.turns.take();
         let call = self.call_name(Operation::Mknod, request, parent, name);
-        let reason = "a registry has no devices, pipes or sockets";
-        call.entry(reply, |_| Err(Error::Unsupported(reason).into()));
+        call.entry(reply, |call| {
+            check_regular(mode)?;
+            call.fs().make_file(&call.caller, call.ino, &call.name, mode & !umask)
+        });
     }
 
     fn symlink(
@@ -132,6 +130,7 @@ impl fuser::Filesystem for FuseAdapter {
     ) {
         let _turn = self.turns.take();
         let call = self.call_name(Operation::Rename, request, new_parent, new_name);
+        let call = call.from(parent, name);
         let (parent, name) = (Ino(parent.0), name.to_owned());
         self.answer_slowly(call, reply, move |call| {
             call.fs().rename((parent, &name), (call.ino, &call.name), rename_mode(flags)?)
@@ -144,6 +143,7 @@ impl fuser::Filesystem for FuseAdapter {
     ) {
         let _turn = self.turns.take();
         let call = self.call_name(Operation::Link, request, new_parent, new_name);
+        let call = call.from(ino, OsStr::new(""));
         self.slow.run(move || {
             call.entry(reply, |call| call.fs().link(Ino(ino.0), call.ino, &call.name));
         });
@@ -210,7 +210,7 @@ impl fuser::Filesystem for FuseAdapter {
     ) {
         let _turn = self.turns.take();
         let call = self.call(Operation::Flush, request, ino);
-        self.answer_slowly(call, reply, move |call| call.fs().flush(handle.0));
+        self.answer_slowly(call, reply, move |call| call.fs().flush(&call.caller, handle.0));
     }
 
     fn fsync(
@@ -228,10 +228,10 @@ impl fuser::Filesystem for FuseAdapter {
     ) {
         let _turn = self.turns.take();
         self.backings.release(handle.0);
-        let busy = Busy::new(&self.fs);
+        let (busy, released) = (Busy::new(&self.fs), self.fs.begin_release(handle.0));
         // Nobody waits for the answer; dropping an upload may remove a big file.
         reply.ok();
-        self.slow.run(move || busy.fs().release(handle.0));
+        self.slow.run(move || busy.fs().end_release(released));
     }
 
     fn fallocate(
@@ -240,19 +240,19 @@ impl fuser::Filesystem for FuseAdapter {
     ) {
         let _turn = self.turns.take();
         let call = self.call(Operation::Fallocate, request, ino);
-        call.empty(reply, |call| match mode {
-            0 => call.fs().allocate(handle.0, offset.saturating_add(length)),
-            _ => Err(Fault::NotKept("reservations of this kind")),
+        // The disk may have to write zeros.
+        self.answer_slowly(call, reply, move |call| {
+            call.fs().allocate(handle.0, offset, length, allocations(mode)?)
         });
     }
 
     fn copy_file_range(
-        &self, request: &Request, _ino: INodeNo, handle: FileHandle, offset: u64, new_ino: INodeNo,
+        &self, request: &Request, ino: INodeNo, handle: FileHandle, offset: u64, new_ino: INodeNo,
         new_handle: FileHandle, new_offset: u64, length: u64, _flags: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
         let _turn = self.turns.take();
-        let call = self.call(Operation::Copy, request, new_ino);
+        let call = self.call(Operation::Copy, request, new_ino).from(ino, OsStr::new(""));
         let (from, to) = ((handle.0, offset), (new_handle.0, new_offset));
         let length = length.min(u64::from(u32::MAX));
         self.slow.run(move || match call.run(|call| call.fs().copy(from, to, length)) {
@@ -277,7 +277,8 @@ impl fuser::Filesystem for FuseAdapter {
         let _turn = self.turns.take();
         let call = self.call(Operation::Readdir, request, ino);
         let listed = call.run(|call| {
-            call.fs().readdir(handle.0, offset, false, &mut |row: Row<'_>| {
+            let folder = (call.ino, handle.0);
+            call.fs().readdir(folder, offset, false, &mut |row: Row<'_>| {
                 reply.add(INodeNo(row.ino.0), row.offset, file_type(row.is_folder), row.name)
             })
         });
@@ -292,9 +293,10 @@ impl fuser::Filesystem for FuseAdapter {
         mut reply: ReplyDirectoryPlus,
     ) {
         let _turn = self.turns.take();
-        let call = self.call(Operation::Readdir, request, ino);
+        let call = self.call(Operation::ReaddirPlus, request, ino);
         let listed = call.run(|call| {
-            call.fs().readdir(handle.0, offset, true, &mut |row: Row<'_>| {
+            let folder = (call.ino, handle.0);
+            call.fs().readdir(folder, offset, true, &mut |row: Row<'_>| {
                 row.stat.is_some_and(|(stat, life)| {
                     let attr = file_attr(row.ino, &stat);
                     reply.add(INodeNo(row.ino.0), row.offset, row.name, &life, &attr, GENERATION)

@@ -16,12 +16,19 @@ impl MemoryRepository {
         }
     }
 
-    /// A copy of the subject's marks. The folders of a repository that does not exist have those
-    /// that they would be made with.
+    /// A copy of the subject's marks. Folders that are yet to be made have those that they would be
+    /// made with.
     fn marks(&self, subject: &Subject) -> Result<Marks> {
-        match (self.with_mut(subject, |marks| marks.clone()), subject) {
-            (Err(_), Subject::Area(_)) => Ok(Marks::new(FOLDER_PERMISSIONS)),
-            (found, _) => found,
+        let mut state = self.shared.state.lock();
+        let folder = state.folders.get_mut(&self.name);
+        match (folder, subject) {
+            (None, Subject::Area(_)) => Ok(Marks::new(FOLDER_PERMISSIONS)),
+            (Some(folder), Subject::Area(area)) => {
+                Ok(folder.areas.get(area).cloned().unwrap_or_else(|| folder.marks_of_new_area()))
+            }
+            (folder, _) => folder
+                .and_then(|folder| folder.marks_of(subject).cloned())
+                .ok_or_else(|| self.subject_unknown(subject)),
         }
     }
 
@@ -39,7 +46,8 @@ impl Folder {
         match subject {
             Subject::Repository => Some(&mut self.marks),
             Subject::Area(area) => {
-                Some(self.areas.entry(*area).or_insert_with(|| Marks::new(FOLDER_PERMISSIONS)))
+                self.make_areas();
+                self.areas.get_mut(area)
             }
             Subject::Layer(digest) => self.layers.get_mut(digest).map(|link| &mut link.marks),
             Subject::Tag(tag) => self.tags.get_mut(tag).map(|tagged| &mut tagged.marks),
@@ -72,11 +80,6 @@ impl AttributeService for MemoryRepository {
     }
 
     fn set_extended(&self, subject: &Subject, name: &str, value: Option<&[u8]>) -> Result<()> {
-        self.with_mut(subject, |marks| {
-            match value {
-                Some(value) => marks.extended.insert(name.to_owned(), value.to_vec()),
-                None => marks.extended.remove(name),
-            };
-        })
+        self.with_mut(subject, |marks| marks.set_extended(name, value))
     }
 }

@@ -19,7 +19,7 @@ const FILE_PERMISSIONS: u32 = 0o644;
 /// A repository or namespace.
 pub(super) struct Folder {
     pub(super) marks: Marks,
-    /// The folders of the repository whose attributes somebody changed.
+    /// The folders of the repository, once they are made: for content, or to change attributes.
     pub(super) areas: BTreeMap<Area, Marks>,
     pub(super) has_content: bool,
     pub(super) tags: Table<Tag, Tagged>,
@@ -93,6 +93,21 @@ impl Folder {
         self.tags.is_empty() && self.layers.is_empty() && self.uploads.is_empty()
     }
 
+    /// What a folder of the repository is made with: it belongs to whom the repository belongs, with
+    /// the same mode.
+    pub(super) fn marks_of_new_area(&self) -> Marks {
+        Marks { attributes: self.marks.attributes, extended: BTreeMap::new() }
+    }
+
+    /// Makes the folders of the repository that are missing.
+    pub(super) fn make_areas(&mut self) {
+        for area in Area::ALL {
+            if !self.areas.contains_key(&area) {
+                self.areas.insert(area, self.marks_of_new_area());
+            }
+        }
+    }
+
     /// Points `tag` at a revision. A tag that is there keeps what `change` leaves open.
     pub(super) fn point(&mut self, tag: &Tag, digest: Digest, change: &AttributesChange) {
         let tagged =
@@ -159,6 +174,13 @@ impl Marks {
             modified_at: change.modified_at.unwrap_or(old.modified_at),
             accessed_at: change.accessed_at.unwrap_or(old.accessed_at),
             changed_at: SystemTime::now(),
+        };
+    }
+
+    pub(super) fn set_extended(&mut self, name: &str, value: Option<&[u8]>) {
+        match value {
+            Some(value) => self.extended.insert(name.to_owned(), value.to_vec()),
+            None => self.extended.remove(name),
         };
     }
 

@@ -113,7 +113,9 @@ impl LayerService for MemoryRepository {
         Ok(self
             .look(|found| {
                 let mut names = found.uploads.iter().map(|(_, upload)| &upload.name);
-                names.find(|name| name.area() == area && name.folder() == Some(folder)).map(drop)
+                names
+                    .find(|name| name.area() == area && name.folders().any(|it| it == folder))
+                    .map(drop)
             })
             .is_some())
     }

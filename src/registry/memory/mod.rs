@@ -146,6 +146,19 @@ impl Registry for MemoryRegistry {
         Ok(())
     }
 
+    fn extended(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        Ok(self.shared.state.lock().root.extended.get(name).cloned())
+    }
+
+    fn extended_names(&self) -> Result<Vec<String>> {
+        Ok(self.shared.state.lock().root.extended.keys().cloned().collect())
+    }
+
+    fn set_extended(&self, name: &str, value: Option<&[u8]>) -> Result<()> {
+        self.shared.state.lock().root.set_extended(name, value);
+        Ok(())
+    }
+
     fn sync(&self) -> Result<()> {
         Ok(())
     }
@@ -173,6 +186,7 @@ impl State {
     fn fill(&mut self, name: &RepositoryName) -> &mut Folder {
         let folder = self.make(name);
         folder.has_content = true;
+        folder.make_areas();
         folder
     }
 

@@ -3,9 +3,9 @@
 use super::folder::{Blob, Body, Folder, Link, Upload, copy_at};
 use super::{Shared, State};
 use crate::model::{Algorithm, Digest, Error, Hasher, Result, UploadId, UploadName};
-use crate::registry::{Layer, LayerUpload, UploadReader, UploadStat};
+use crate::registry::{Allocation, Layer, LayerUpload, UploadReader, UploadStat};
 use parking_lot::Mutex;
-use std::{any::Any, sync::Arc, time::SystemTime};
+use std::{any::Any, ops::Range, sync::Arc, time::SystemTime};
 
 /// Longest upload: a slip in an offset must not take the whole memory of the machine.
 const UPLOAD_BYTES_MAX: u64 = 1 << 30;
@@ -30,13 +30,19 @@ impl State {
 }
 
 impl MemoryUpload {
-    /// Changes the content of an upload that has not ended.
+    /// Changes the content of an upload that has not ended, or that was cancelled.
     fn edit(&self, edit: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
         let mut state = self.shared.state.lock();
-        let upload = state.upload_mut(self.uuid)?;
-        edit(&mut self.body.lock().bytes)?;
-        upload.marks.touch();
-        Ok(())
+        let mut body = self.body.lock();
+        match state.upload_mut(self.uuid) {
+            Ok(upload) => {
+                edit(&mut body.bytes)?;
+                upload.marks.touch();
+                Ok(())
+            }
+            Err(_) if body.is_cancelled => edit(&mut body.bytes),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -70,6 +76,22 @@ impl LayerUpload for MemoryUpload {
     fn truncate(&self, length: u64) -> Result<()> {
         self.edit(|bytes| {
             bytes.resize(checked_length(length)?, 0);
+            Ok(())
+        })
+    }
+
+    /// Memory has no room to reserve: only what can be seen of it happens.
+    fn allocate(&self, range: Range<u64>, kind: Allocation) -> Result<()> {
+        self.edit(|bytes| {
+            let length = bytes.len();
+            match kind {
+                Allocation::Extend => bytes.resize(checked_length(range.end)?.max(length), 0),
+                Allocation::Reserve => {}
+                Allocation::Punch => {
+                    let cut = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(length);
+                    bytes[cut(range.start)..cut(range.end)].fill(0);
+                }
+            }
             Ok(())
         })
     }

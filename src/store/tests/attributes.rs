@@ -116,3 +116,30 @@ fn folders_have_attributes_before_they_exist() {
     let error = none.attributes().change(&Subject::Area(Area::Layers), &change).unwrap_err();
     assert!(matches!(error, Error::RepositoryUnknown(_)), "{error}");
 }
+
+/// rsync sets the time of `uploads` while it still writes to `layers`.
+#[test]
+fn the_time_of_uploads_changes_with_what_is_seen_in_it_and_nothing_else() {
+    let scene = scene();
+    let app = scene.repository("app");
+    let upload = scene.upload("app", "x");
+    let uploads = Subject::Area(Area::Uploads);
+    let time = || app.attributes().get(&uploads).unwrap().modified_at;
+    let set = UNIX_EPOCH - Duration::new(1, 500_000_000);
+    let change = AttributesChange { modified_at: Some(set), ..AttributesChange::default() };
+    assert_eq!(app.attributes().change(&uploads, &change).unwrap().modified_at, set);
+    let stage = |file: &str| {
+        let name = UploadName::new(Area::Layers, file.as_ref()).unwrap();
+        app.layers().upload(&name, &AttributesChange::default()).unwrap()
+    };
+    stage(".a").finish(&Digest::sha256(b"")).unwrap();
+    stage(".b").cancel().unwrap();
+    let staged = stage(".c");
+    assert_eq!(time(), set);
+    assert!(app.attributes().extended_names(&uploads).unwrap().is_empty());
+    staged.rename(&uploads_file("y")).unwrap();
+    assert!(time() > UNIX_EPOCH);
+    app.attributes().change(&uploads, &change).unwrap();
+    upload.cancel().unwrap();
+    assert!(time() > UNIX_EPOCH);
+}

@@ -61,15 +61,21 @@ fn a_walk_goes_back_to_any_position() {
 
 #[test]
 fn tags_are_listed_once_each_while_others_come_and_go() {
-    const TAGS: usize = 5000;
+    const TAGS: usize = 2000;
     let scene = scene();
     let digest = scene.image("app", "first", b"x");
     let app = scene.repository("app");
+    let link = scene.path("link");
+    disk::write(&link, digest.to_string()).unwrap();
     app.manifests().delete(&named("first")).unwrap();
     let tags = scene.v2("repositories/app/_manifests/tags");
+    let plant = |tag: String| {
+        disk::create_dir_all(tags.join(&tag).join("current")).unwrap();
+        disk::hard_link(&link, tags.join(&tag).join("current/link")).unwrap();
+    };
     for number in 0..TAGS {
-        disk::create_dir(tags.join(format!("stays-{number}"))).unwrap();
-        disk::create_dir(tags.join(format!("goes-{number}"))).unwrap();
+        plant(format!("stays-{number}"));
+        plant(format!("goes-{number}"));
     }
     let mut cursor = app.manifests().tags().unwrap();
     let mut seen = BTreeMap::<String, usize>::new();
@@ -77,8 +83,8 @@ fn tags_are_listed_once_each_while_others_come_and_go() {
     while let Some((found, position)) = cursor.next().unwrap() {
         *seen.entry(found.to_string()).or_default() += 1;
         if number < TAGS {
-            disk::remove_dir(tags.join(format!("goes-{number}"))).unwrap();
-            disk::create_dir(tags.join(format!("comes-{number}"))).unwrap();
+            disk::remove_dir_all(tags.join(format!("goes-{number}"))).unwrap();
+            plant(format!("comes-{number}"));
         }
         number += 1;
         // As a reader does whose buffer is full.
@@ -90,6 +96,45 @@ fn tags_are_listed_once_each_while_others_come_and_go() {
     assert!(seen.values().all(|count| *count == 1));
     assert_eq!(seen.keys().filter(|tag| tag.starts_with("stays")).count(), TAGS);
     assert!(app.manifests().exists(&digest.into()).unwrap());
+}
+
+#[test]
+fn one_layer_that_cannot_be_looked_at_does_not_hide_the_others() {
+    let scene = scene();
+    scene.layer("app", b"x");
+    let layers = scene.v2("repositories/app/_layers/sha256");
+    let folder = |content: &[u8]| {
+        let folder = layers.join(Digest::sha256(content).hex());
+        disk::create_dir_all(&folder).unwrap();
+        folder
+    };
+    folder(b"begun");
+    disk::write(folder(b"nowhere").join("link"), Digest::sha256(b"nowhere").to_string()).unwrap();
+    disk::write(folder(b"empty").join("link"), "").unwrap();
+    // Links of ours are never symbolic: this one leads out of the store.
+    std::os::unix::fs::symlink("/dev/null", folder(b"planted").join("link")).unwrap();
+    let listed = BTreeSet::from_iter(all(scene.repository("app").layers().digests().unwrap()));
+    let seen: [&[u8]; 3] = [b"x", b"empty", b"planted"];
+    assert_eq!(listed, BTreeSet::from_iter(seen.map(Digest::sha256)));
+}
+
+#[test]
+fn a_tag_that_outlived_its_manifest_is_seen_and_can_be_removed() {
+    let scene = scene();
+    let digest = scene.image("app", "latest", b"x");
+    let app = scene.repository("app");
+    let revision = layout::revision_link(&digest);
+    disk::remove_file(scene.v2("repositories/app").join(revision)).unwrap();
+    assert_eq!(all(app.manifests().tags().unwrap()), [tag("latest")]);
+    let stat = app.manifests().stat(&named("latest"));
+    assert!(matches!(stat, Err(Error::LinkDangling { digest: said, .. }) if said == digest));
+    let kept = app.manifests().retag(&tag("latest"), &tag("other"), Retag::Replace);
+    assert!(matches!(kept, Err(Error::LinkDangling { .. })));
+    app.layers().delete(&Digest::sha256(b"x")).unwrap();
+    let name = "app".parse().unwrap();
+    assert!(matches!(scene.registry.remove(&name), Err(Error::NotEmpty(_))));
+    app.manifests().delete(&named("latest")).unwrap();
+    scene.registry.remove(&name).unwrap();
 }
 
 #[test]
