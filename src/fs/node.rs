@@ -126,13 +126,9 @@ impl Node {
             },
             Self::Area(_, Area::Uploads) | Self::StagingFolder(..) => Name::Upload,
             Self::Area(..) if text.starts_with('.') => Name::Upload,
-            Self::Area(repository, Area::Layers) => match text.parse::<Digest>() {
-                Ok(digest) if !digest.algorithm().is_tarsum() => {
-                    Name::Node(Self::Layer(repository.clone(), digest))
-                }
-                Ok(_) | Err(_) => {
-                    impossible("digest", "layers are named sha256: and 64 digits 0-9 a-f")
-                }
+            Self::Area(repository, Area::Layers) => match text.parse() {
+                Ok(digest) => Name::Node(Self::Layer(repository.clone(), digest)),
+                Err(_) => impossible("digest", "layers are named sha256: and 64 digits 0-9 a-f"),
             },
             Self::Area(repository, Area::Manifests) => manifest(repository, text),
             Self::Control => ControlFile::ALL.into_iter().find(|file| file.name() == text).map_or(

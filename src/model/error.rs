@@ -229,6 +229,11 @@ impl Error {
                 | Self::UploadUnknown(_)
         )
     }
+
+    /// Whether content is not what the name says that it was to have.
+    pub fn is_mismatch(&self) -> bool {
+        matches!(self, Self::DigestMismatch { .. } | Self::TarInvalid { .. } | Self::GzipInvalid(_))
+    }
 }
 
 /// What the system says, without the number that Rust puts behind it.

@@ -149,6 +149,13 @@ impl Draft<'_> {
         self.published = true;
         Ok(())
     }
+
+    /// Puts the file at `to` whole, unless something lies there: then it is given back. The folder
+    /// of `to` exists.
+    pub(super) fn publish_new(mut self, to: Place<'_>) -> Result<Option<Self>> {
+        self.published = move_new(self.tmp.place(&self.name), to)?;
+        Ok(Some(self).filter(|draft| !draft.published))
+    }
 }
 
 impl Drop for Draft<'_> {
