@@ -32,7 +32,7 @@ fn first_difference<'a>(kept: &'a str, text: &'a str) -> (usize, (&'a str, &'a s
 }
 
 /// A word of a message with `XXXXXX` for the letters that a tool has invented: `sedXXXXXX`, ln's
-/// `CuXXXXXX`, perl's `XXXXXXXX` and rsync's `.NAME.XXXXXX`.
+/// `CuXXXXXX`, perl's `XXXXXXXX`, rsync's `.NAME.XXXXXX`, and what a test asks of mktemp.
 pub(crate) fn invented_name(word: &str) -> String {
     let is_random = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric());
     let end = word.trim_end_matches(['"', '\'', ':', ',', '.', ')', '`', '’', ';']);
@@ -42,7 +42,7 @@ pub(crate) fn invented_name(word: &str) -> String {
     {
         let is_rsync =
             head.ends_with('.') && head.rsplit('/').next().unwrap().starts_with(['.', '"']);
-        let starts = ["/sed", "\"sed", "/Cu", "\"Cu", "/XX"];
+        let starts = ["/sed", "\"sed", "/Cu", "\"Cu", "/XX", ".Tmp"];
         if is_rsync || starts.iter().any(|start| head.ends_with(start)) {
             return format!("{head}XXXXXX{tail}");
         }

@@ -171,18 +171,17 @@ impl<'a> Matrix<'a> {
     pub(crate) fn try_tool(&self, tool: &Tool, before: &BTreeSet<String>) -> Row {
         let command = &tool.command;
         self.prepare(command);
-        let with_upload = self.state();
+        let with_upload = self.state_at_rest();
         let lines_before = self.mount_errors();
         let (exit, text) = self.shell(command);
         assert_eq!(exit == Some(0), tool.is_deaf, "{}: {command}: {exit:?}\n{text}", self.title);
         let line = self.new_line(tool, &text, &lines_before);
-        // What a process leaves goes when its last close has been answered, a moment later.
         let what = format!("{}: {command} leaves everything as it was", self.title);
-        let mut now = self.state();
-        if now != with_upload {
+        // What a process leaves goes when its last close has been answered, a moment later.
+        if self.state() != with_upload {
             std::thread::sleep(Duration::from_millis(300));
-            now = self.state();
         }
+        let now = self.state_at_rest();
         let changes = with_upload.symmetric_difference(&now);
         let changes: Vec<&String> =
             changes.filter(|entry| !tool.removes_first || !self.is_of_target(entry)).collect();
@@ -311,6 +310,19 @@ impl<'a> Matrix<'a> {
         add_files(self.mount.path(), "", true, &mut state);
         for folder in ["docker", "regfs/tmp"] {
             add_files(&self.mount.store().join(folder), "store ", false, &mut state);
+        }
+        state
+    }
+
+    /// The state once nothing is being made: the hash of an upload is kept in the background.
+    fn state_at_rest(&self) -> BTreeSet<String> {
+        let mut state = self.state();
+        for _ in 0..LINE_TRIES {
+            if !state.iter().any(|entry| entry.contains("/regfs/tmp/")) {
+                break;
+            }
+            std::thread::sleep(LINE_PAUSE);
+            state = self.state();
         }
         state
     }

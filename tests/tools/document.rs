@@ -137,6 +137,10 @@ impl Outcome {
         // rsync says twice that it fails, and where in its source.
         lines.retain(|line| !line.trim().is_empty() && !line.starts_with("rsync error:"));
         lines.dedup();
+        // One line for each thing in a folder comes in the order in which the disk lists them.
+        if ["cp: ", "rm: "].iter().any(|name| lines.iter().all(|line| line.starts_with(name))) {
+            lines.sort();
+        }
         match lines.as_slice() {
             // A traceback says it at its end.
             [first, .., last] if first.starts_with("Traceback") => last.clone(),
