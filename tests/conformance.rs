@@ -6,6 +6,8 @@
 //! `cached_memory::finish_with_a_wrong_digest_keeps_the_upload`.
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+#[path = "conformance/archives.rs"]
+mod archives;
 #[path = "conformance/attributes.rs"]
 mod attributes;
 #[path = "conformance/cursors.rs"]
@@ -76,6 +78,13 @@ macro_rules! suite {
                 a_layer_pushed_by_sha512_is_found_by_both_names
                 pushing_what_is_there_already_succeeds
                 many_writers_can_finish_the_same_layer_at_once;
+            archives:
+                an_archive_is_resumed_and_finished_under_each_of_its_sums
+                an_upload_of_nothing_is_an_archive_of_nothing
+                a_tarsum_goes_on_naming_its_first_bytes
+                another_archive_is_refused_and_stays_an_upload
+                what_is_no_archive_is_refused_and_stays_an_upload
+                a_layer_mounted_by_its_tarsum_has_both_names;
             uploads:
                 an_upload_begins_empty_under_its_name
                 an_upload_is_read_while_somebody_writes_it

@@ -272,7 +272,7 @@ mod tests {
         let (_, before, cached) = both(forever());
         let mut hasher = Hasher::new(Algorithm::Sha512);
         hasher.update(b"content");
-        let second = hasher.digest();
+        let second = hasher.digest().unwrap();
         let name = UploadName::new(Area::Uploads, OsStr::new("new")).unwrap();
         let upload = before.layers().upload(&name, &AttributesChange::default()).unwrap();
         upload.write_at(b"content", 0).unwrap();

@@ -73,7 +73,8 @@ fn explain_error(error: &Error) -> Explanation {
         | Error::LayerUnknown(..)
         | Error::UploadUnknown(_) => quiet(libc::ENOENT),
         // What ext4, xfs and btrfs answer for a wrong checksum: "Bad message".
-        Error::DigestMismatch { .. } => refused(
+        // A TarSum is promised of an archive, and other content has none.
+        Error::DigestMismatch { .. } | Error::TarInvalid { .. } | Error::GzipInvalid(_) => refused(
             libc::EBADMSG,
             "name it by the digest that it has, or copy the right file; an upload stays as it is",
         ),

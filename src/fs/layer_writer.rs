@@ -6,7 +6,7 @@
 
 use crate::fs::fault::{Fault, Result};
 use crate::fs::link::copy_extended;
-use crate::model::{Area, AttributesChange, Digest, Error, RepositoryName, UploadName};
+use crate::model::{Area, AttributesChange, Digest, Error, Hasher, RepositoryName, UploadName};
 use crate::registry::{Allocation, LayerUpload, Repository, Subject, UploadStat};
 use parking_lot::Mutex;
 use std::{
@@ -171,7 +171,7 @@ impl LayerWriter {
         }
         // The layer is fetched when somebody opens it, not kept here.
         match (self.upload.finish(&self.digest), &*self.failed.lock()) {
-            (Err(Error::DigestMismatch { .. }), Some(failed)) => return Err(failed.error().into()),
+            (Err(error), Some(failed)) if error.is_mismatch() => return Err(failed.error().into()),
             (finished, _) => drop(finished?),
         }
         *self.progress.lock() = Progress::Published;
@@ -238,7 +238,7 @@ impl LayerWriter {
 
     /// Whether nothing is just what the digest names.
     fn is_right_when_empty(&self) -> bool {
-        self.digest == Digest::sha256(b"")
+        Hasher::new(self.digest.algorithm()).digest().is_ok_and(|empty| empty == self.digest)
     }
 
     /// What has the attributes until the layer is published.

@@ -313,7 +313,7 @@ impl RegistryFs {
             Handle::LayerWriter(writer) => match writer.flush() {
                 Ok(()) => Ok(self.registry.sync()?),
                 // More is to come; what is there is safe.
-                Err(Fault::Registry(Error::DigestMismatch { .. })) => writer.sync(),
+                Err(Fault::Registry(error)) if error.is_mismatch() => writer.sync(),
                 Err(fault) => Err(fault),
             },
             Handle::ManifestWriter(writer) => {

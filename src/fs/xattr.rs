@@ -324,7 +324,7 @@ fn digest_of(reader: &dyn UploadReader) -> Result<Digest> {
     loop {
         let count = reader.read_at(&mut buffer, offset)?;
         if count == 0 {
-            return Ok(hasher.digest());
+            return Ok(hasher.digest()?);
         }
         hasher.update(&buffer[..count]);
         offset += count as u64;

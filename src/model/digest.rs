@@ -1,5 +1,6 @@
 //! A digest: the algorithm and the hash that name content. Only this file knows its grammar.
 
+use crate::model::tarsum::{self, Version};
 use crate::model::{Error, Result};
 use sha2::Digest as _;
 use std::{fmt, str::FromStr};
@@ -10,18 +11,43 @@ pub enum Algorithm {
     /// The canonical algorithm: every blob of a store lies under its sha256.
     Sha256,
     /// Accepted as a second name of a blob.
+    Sha384,
+    /// Accepted as a second name of a blob.
     Sha512,
+    /// What registries of 2015 named layers by: of the files in an archive, not of its bytes. Many
+    /// blobs can have one TarSum, so it is never more than a second name.
+    TarSum(Version, tarsum::Hash),
 }
 
 impl Algorithm {
+    /// Every algorithm that hashes bytes, the canonical one first.
+    pub const OF_BYTES: [Self; 3] = [Self::Sha256, Self::Sha384, Self::Sha512];
+
     /// Every algorithm there is, the canonical one first.
-    pub const ALL: [Self; 2] = [Self::Sha256, Self::Sha512];
+    pub const ALL: [Self; 9] = [
+        Self::Sha256,
+        Self::Sha384,
+        Self::Sha512,
+        Self::TarSum(Version::V0, tarsum::Hash::Sha256),
+        Self::TarSum(Version::V0, tarsum::Hash::Sha512),
+        Self::TarSum(Version::V1, tarsum::Hash::Sha256),
+        Self::TarSum(Version::V1, tarsum::Hash::Sha512),
+        Self::TarSum(Version::Dev, tarsum::Hash::Sha256),
+        Self::TarSum(Version::Dev, tarsum::Hash::Sha512),
+    ];
 
     /// The name before the colon.
     pub fn name(self) -> &'static str {
         match self {
             Self::Sha256 => "sha256",
+            Self::Sha384 => "sha384",
             Self::Sha512 => "sha512",
+            Self::TarSum(Version::V0, tarsum::Hash::Sha256) => "tarsum+sha256",
+            Self::TarSum(Version::V0, tarsum::Hash::Sha512) => "tarsum+sha512",
+            Self::TarSum(Version::V1, tarsum::Hash::Sha256) => "tarsum.v1+sha256",
+            Self::TarSum(Version::V1, tarsum::Hash::Sha512) => "tarsum.v1+sha512",
+            Self::TarSum(Version::Dev, tarsum::Hash::Sha256) => "tarsum.dev+sha256",
+            Self::TarSum(Version::Dev, tarsum::Hash::Sha512) => "tarsum.dev+sha512",
         }
     }
 
@@ -29,18 +55,27 @@ impl Algorithm {
     pub fn length(self) -> usize {
         match self {
             Self::Sha256 => 32,
+            Self::Sha384 => 48,
             Self::Sha512 => HASH_BYTES_MAX,
+            Self::TarSum(_, hash) => hash.length(),
         }
+    }
+
+    /// Whether it sums up the files of an archive rather than bytes.
+    pub fn is_tarsum(self) -> bool {
+        matches!(self, Self::TarSum(..))
     }
 }
 
 /// The longest hash of any algorithm, in bytes.
 const HASH_BYTES_MAX: usize = 64;
 
-/// The name of content: `sha256:` and 64 lower-case hexadecimal digits, or `sha512:` and 128.
+/// The name of content: an algorithm's name, a colon, and the hash in lower-case hexadecimal digits,
+/// of its full length: `sha256:` and 64 of them, `tarsum.v1+sha256:` and 64.
 ///
 /// Invariant: every `Digest` prints to a text that parses back to it and has no byte outside
-/// `[a-z0-9:]`, so a digest can stand in a path or a URL without further checks.
+/// `[a-z0-9.+:]`, nor two dots beside each other, so a digest can stand in a path without further
+/// checks.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest {
     algorithm: Algorithm,
@@ -131,7 +166,7 @@ impl FromStr for Digest {
         let algorithm = Algorithm::ALL
             .into_iter()
             .find(|algorithm| algorithm.name() == name)
-            .ok_or_else(|| refused("the algorithm is neither sha256 nor sha512"))?;
+            .ok_or_else(|| refused("the algorithm is none of sha256, sha384, sha512 and tarsum"))?;
         parse_hex(algorithm, hex).map_err(refused)
     }
 }

@@ -4,9 +4,10 @@
 //! `hashstates/sha256/OFFSET` (Go's `crypto/sha256`, marshalled): the magic `sha\x03`, eight
 //! big-endian state words, the 64-byte block buffer, the length so far as a big-endian u64.
 
-use crate::model::{Algorithm, Digest};
+use crate::model::tarsum::LayerSummer;
+use crate::model::{Algorithm, Digest, Result};
 use sha2::{
-    Digest as _, Sha256, Sha512,
+    Digest as _, Sha256, Sha384, Sha512,
     digest::common::hazmat::{SerializableState, SerializedState},
 };
 
@@ -78,37 +79,49 @@ impl Digester {
 }
 
 /// A running hash of any algorithm, for a check from beginning to end.
-#[derive(Clone, Debug)]
-pub enum Hasher {
-    /// A sha256.
+#[derive(Debug)]
+pub struct Hasher(Running);
+
+#[derive(Debug)]
+enum Running {
     Sha256(Sha256),
-    /// A sha512.
+    Sha384(Sha384),
     Sha512(Sha512),
+    TarSum(Box<LayerSummer>),
 }
 
 impl Hasher {
     /// Nothing hashed yet.
     pub fn new(algorithm: Algorithm) -> Self {
-        match algorithm {
-            Algorithm::Sha256 => Self::Sha256(Sha256::new()),
-            Algorithm::Sha512 => Self::Sha512(Sha512::new()),
-        }
+        Self(match algorithm {
+            Algorithm::Sha256 => Running::Sha256(Sha256::new()),
+            Algorithm::Sha384 => Running::Sha384(Sha384::new()),
+            Algorithm::Sha512 => Running::Sha512(Sha512::new()),
+            Algorithm::TarSum(version, hash) => {
+                Running::TarSum(Box::new(LayerSummer::new(version, hash)))
+            }
+        })
     }
 
     /// Hashes `bytes` behind what was hashed before.
     pub fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Sha256(hash) => hash.update(bytes),
-            Self::Sha512(hash) => hash.update(bytes),
+        match &mut self.0 {
+            Running::Sha256(hash) => hash.update(bytes),
+            Running::Sha384(hash) => hash.update(bytes),
+            Running::Sha512(hash) => hash.update(bytes),
+            Running::TarSum(summer) => summer.update(bytes),
         }
     }
 
-    /// The digest of everything hashed.
-    pub fn digest(self) -> Digest {
-        match self {
-            Self::Sha256(hash) => Digest::of(Algorithm::Sha256, &hash.finalize()),
-            Self::Sha512(hash) => Digest::of(Algorithm::Sha512, &hash.finalize()),
-        }
+    /// The digest of everything hashed. Errors: `TarInvalid` and `GzipInvalid`, when a TarSum was
+    /// asked for and the content has none.
+    pub fn digest(self) -> Result<Digest> {
+        Ok(match self.0 {
+            Running::Sha256(hash) => Digest::of(Algorithm::Sha256, &hash.finalize()),
+            Running::Sha384(hash) => Digest::of(Algorithm::Sha384, &hash.finalize()),
+            Running::Sha512(hash) => Digest::of(Algorithm::Sha512, &hash.finalize()),
+            Running::TarSum(summer) => return summer.digest(),
+        })
     }
 }
 

@@ -117,6 +117,20 @@ pub enum Error {
     #[error("the key that signs schema 1 manifests cannot be used: {0}")]
     SigningKeyInvalid(String),
 
+    /// Content that was to be read as a tar archive is none, or has more of something than is read.
+    #[error("this is not a whole tar archive: the {what} at byte {offset}: {reason}")]
+    TarInvalid {
+        /// Which part of it: `header`, `PAX header`, `sparse map`, `body`.
+        what: &'static str,
+        /// Where that part begins, or where the archive ended.
+        offset: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Content that begins like gzip data cannot be inflated.
+    #[error("this is not whole gzip data: {0}")]
+    GzipInvalid(String),
+
     /// A published layer was to be changed.
     #[error("{0} is published and cannot change")]
     LayerImmutable(Digest),
@@ -219,6 +233,11 @@ impl Error {
                 | Self::LayerUnknown(..)
                 | Self::UploadUnknown(_)
         )
+    }
+
+    /// Whether content is not what the name says that it was to have.
+    pub fn is_mismatch(&self) -> bool {
+        matches!(self, Self::DigestMismatch { .. } | Self::TarInvalid { .. } | Self::GzipInvalid(_))
     }
 }
 

@@ -7,9 +7,12 @@ mod attributes;
 mod digest;
 mod digester;
 mod error;
+mod gzip;
 mod manifest;
 mod name;
 mod signed;
+pub mod tar;
+pub mod tarsum;
 mod upload_name;
 
 pub use attributes::{Attributes, AttributesChange};

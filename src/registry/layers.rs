@@ -9,8 +9,8 @@ use std::{any::Any, ffi::OsStr, ops::Range, os::fd::BorrowedFd, sync::Arc, time:
 /// What `stat` tells of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LayerStat {
-    /// The sha256 digest under which the content lies; differs from the one asked for when that is
-    /// a second name.
+    /// The digest under which the content lies; differs from the one asked for when that is a second
+    /// name. It is a sha256, but for layers that a registry of 2015 has stored under their TarSum.
     pub canonical: Digest,
     /// Length in bytes.
     pub length: u64,
@@ -173,8 +173,10 @@ pub trait LayerUpload: Send + Sync {
     fn settle(&self, hold: Box<dyn Any + Send>);
 
     /// Checks the content against `digest` and makes it a layer of this repository, with the
-    /// upload's attributes; an equal or damaged blob that lies there already is replaced. Errors:
-    /// `DigestMismatch`, and then the upload stays as it was.
+    /// upload's attributes; an equal or damaged blob that lies there already is replaced. Equal
+    /// TarSums do not mean equal bytes: a TarSum that names a layer here goes on naming that one, and
+    /// the content is a layer under its sha256. Errors: `DigestMismatch`, and for a TarSum
+    /// `TarInvalid` and `GzipInvalid`; then the upload stays as it was.
     fn finish(&self, digest: &Digest) -> Result<Arc<dyn Layer>>;
 
     /// Ends the upload and removes its data. Twice is fine.

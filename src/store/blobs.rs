@@ -67,7 +67,7 @@ impl Store {
                 .take(MANIFEST_BYTES_MAX + 1)
                 .read_to_end(&mut bytes)
                 .map_err(Error::io("read", self.root.path_of(layout::blob(digest))))?;
-            if hash(digest, &bytes) == *digest {
+            if hash(digest, &bytes)? == *digest {
                 return Ok(Some(bytes));
             }
             reads += 1;
@@ -84,7 +84,7 @@ impl Store {
     pub(super) fn write_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
         let scratch = self.scratch()?;
         // Whatever a format calls its name: under a digest lies what hashes to it.
-        let computed = hash(digest, bytes);
+        let computed = hash(digest, bytes)?;
         if computed != *digest {
             return Err(Error::DigestMismatch { expected: *digest, computed });
         }
@@ -132,7 +132,7 @@ impl Store {
 }
 
 /// The digest of `bytes`, hashed as `like` is.
-fn hash(like: &Digest, bytes: &[u8]) -> Digest {
+fn hash(like: &Digest, bytes: &[u8]) -> Result<Digest> {
     let mut hasher = Hasher::new(like.algorithm());
     hasher.update(bytes);
     hasher.digest()

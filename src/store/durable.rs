@@ -150,11 +150,11 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// Puts the file at `to` whole, where nothing lies. `false` when something does. It was synced
-    /// before.
-    pub(super) fn publish_new(mut self, to: Place<'_>) -> Result<bool> {
+    /// Puts the file at `to` whole, unless something lies there: then it is given back. The folder
+    /// of `to` exists.
+    pub(super) fn publish_new(mut self, to: Place<'_>) -> Result<Option<Self>> {
         self.published = move_new(self.tmp.place(&self.name), to)?;
-        Ok(self.published)
+        Ok(Some(self).filter(|draft| !draft.published))
     }
 }
 

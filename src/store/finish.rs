@@ -13,7 +13,6 @@ use crate::store::{
 use rustix::fs::{Advice, fadvise};
 use std::{
     io,
-    path::PathBuf,
     sync::{Arc, atomic::Ordering},
 };
 
@@ -50,10 +49,12 @@ impl Shared {
     pub(super) fn verify(&self, work: &mut Work, expected: &Digest) -> Result<Digest> {
         let mut beside = match expected.algorithm() {
             Algorithm::Sha256 => None,
-            other => Some(Hasher::new(other)),
+            other @ (Algorithm::Sha384 | Algorithm::Sha512 | Algorithm::TarSum(..)) => {
+                Some(Hasher::new(other))
+            }
         };
         let canonical = self.catch_up(work, beside.as_mut())?;
-        let computed = beside.map_or(canonical, Hasher::digest);
+        let computed = beside.map_or(Ok(canonical), Hasher::digest)?;
         if computed == *expected {
             Ok(canonical)
         } else {
@@ -73,18 +74,18 @@ impl Shared {
     }
 
     /// Begins the links: whatever can fail for want of room does so before anything has changed.
-    pub(super) fn begin_links(&self, stored: &Stored) -> Result<Vec<(Draft<'_>, PathBuf)>> {
+    pub(super) fn begin_links(&self, stored: &Stored) -> Result<Vec<(Draft<'_>, Digest)>> {
         let Stored { named, canonical, carried } = stored;
         let mut drafts = Vec::new();
-        for name in [canonical, named] {
-            let at = layout::layer_link(name);
-            if drafts.last().is_some_and(|(_, before)| *before == at) {
+        let second = Some(named).filter(|named| *named != canonical);
+        for name in std::iter::once(canonical).chain(second) {
+            if self.store.is_pinned(&self.repository, name)? {
                 continue;
             }
-            if let Some(parent) = at.parent() {
+            if let Some(parent) = layout::layer_link(name).parent() {
                 self.repository.make_folders(parent)?;
             }
-            drafts.push((links::draft(self.store.scratch()?, canonical, carried)?, at));
+            drafts.push((links::draft(self.store.scratch()?, canonical, carried)?, *name));
         }
         Ok(drafts)
     }
@@ -110,8 +111,8 @@ impl Shared {
 
     /// Why the content is not what it is to be: the disk may have lost it.
     fn cause(&self, error: Error) -> Error {
-        match (&error, self.lost.load(Ordering::Relaxed)) {
-            (Error::DigestMismatch { .. }, number) if number != 0 => {
+        match self.lost.load(Ordering::Relaxed) {
+            number if number != 0 && error.is_mismatch() => {
                 let source = io::Error::from_raw_os_error(number);
                 Error::io(durable::SYNC, self.path(layout::DATA))(source)
             }
@@ -137,13 +138,19 @@ impl Shared {
         }
     }
 
-    /// Links what is a blob, and removes what is left of the upload.
+    /// Links what is a blob, and removes what is left of the upload. Gives what now has the name.
     pub(super) fn link(
-        &self, stored: &Stored, links: Vec<(Draft<'_>, PathBuf)>,
+        &self, stored: &Stored, links: Vec<(Draft<'_>, Digest)>,
     ) -> Result<Arc<dyn Layer>> {
-        let layer = self.store.open_blob(&stored.canonical)?.ok_or_else(|| self.unknown())?;
-        for (link, at) in links {
-            link.publish(self.repository.place(&at))?;
+        let mut layer = self.store.open_blob(&stored.canonical)?.ok_or_else(|| self.unknown())?;
+        for (link, name) in links {
+            self.publish_link(link, &name)?;
+        }
+        if stored.named.algorithm().is_tarsum()
+            && let Some(link) = links::read(&self.repository, layout::layer_link(&stored.named))?
+            && let Some(first) = self.store.open_blob(&link.digest)?
+        {
+            layer = first;
         }
         self.store.area_changed(&self.repository, Area::Layers);
         // The repository has the layer, whether the upload's folder can be removed or not.
@@ -151,5 +158,18 @@ impl Shared {
             log::warn!("upload {} is finished, but its folder stays behind: {error}", self.id);
         }
         Ok(Arc::new(layer))
+    }
+
+    /// Gives the repository a layer under `name`. Of those with one TarSum the first has the name.
+    fn publish_link(&self, mut link: Draft<'_>, name: &Digest) -> Result<()> {
+        let at = layout::layer_link(name);
+        let place = self.repository.place(&at);
+        if name.algorithm().is_tarsum() {
+            link = match link.publish_new(place)? {
+                Some(link) if !self.store.is_pinned(&self.repository, name)? => link,
+                Some(_) | None => return Ok(()),
+            };
+        }
+        link.publish(place)
     }
 }

@@ -30,7 +30,7 @@
 //! Nothing of ours but `name` may lie in `blobs/` or `repositories/`: docker-registry's garbage
 //! collector stops at files it does not know.
 
-use crate::model::{Algorithm, Area, Component, Digest, RepositoryName, Tag, UploadId};
+use crate::model::{Algorithm, Area, Component, Digest, RepositoryName, Tag, UploadId, tarsum};
 use std::{
     ffi::OsStr,
     path::{Path, PathBuf},
@@ -86,9 +86,23 @@ pub(super) const NAME: &str = "name";
 /// The kept states of its running hash, in an upload's folder.
 pub(super) const STATES: &str = "hashstates/sha256";
 
+/// The folders that an algorithm's name becomes.
+fn algorithm_path(algorithm: Algorithm) -> &'static str {
+    use tarsum::{Hash, Version};
+    match algorithm {
+        Algorithm::Sha256 | Algorithm::Sha384 | Algorithm::Sha512 => algorithm.name(),
+        Algorithm::TarSum(Version::V0, Hash::Sha256) => "tarsum/v0/sha256",
+        Algorithm::TarSum(Version::V0, Hash::Sha512) => "tarsum/v0/sha512",
+        Algorithm::TarSum(Version::V1, Hash::Sha256) => "tarsum/v1/sha256",
+        Algorithm::TarSum(Version::V1, Hash::Sha512) => "tarsum/v1/sha512",
+        Algorithm::TarSum(Version::Dev, Hash::Sha256) => "tarsum/dev/sha256",
+        Algorithm::TarSum(Version::Dev, Hash::Sha512) => "tarsum/dev/sha512",
+    }
+}
+
 /// The content of `digest`, relative to the store.
 pub(super) fn blob(digest: &Digest) -> PathBuf {
-    let (algorithm, hex) = (digest.algorithm().name(), digest.hex());
+    let (algorithm, hex) = (algorithm_path(digest.algorithm()), digest.hex());
     format!("{REGISTRY}/blobs/{algorithm}/{}/{hex}/data", &hex[..2]).into()
 }
 
@@ -113,7 +127,7 @@ pub(super) fn area(area: Area) -> &'static str {
 
 /// The folder of all layer links of one algorithm.
 pub(super) fn layers(algorithm: Algorithm) -> PathBuf {
-    Path::new("_layers").join(algorithm.name())
+    Path::new("_layers").join(algorithm_path(algorithm))
 }
 
 /// The link that gives a repository a layer.
@@ -123,7 +137,7 @@ pub(super) fn layer_link(digest: &Digest) -> PathBuf {
 
 /// The folder of all revisions of one algorithm.
 pub(super) fn revisions(algorithm: Algorithm) -> PathBuf {
-    Path::new("_manifests/revisions").join(algorithm.name())
+    Path::new("_manifests/revisions").join(algorithm_path(algorithm))
 }
 
 /// The link that gives a repository a manifest.
@@ -163,7 +177,7 @@ pub(super) fn tag_link(name: &Tag) -> PathBuf {
 
 /// The mark that a tag has named `digest`.
 pub(super) fn tag_index_link(name: &Tag, digest: &Digest) -> PathBuf {
-    linked(tag(name).join(INDEX).join(digest.algorithm().name()), digest)
+    linked(tag(name).join(INDEX).join(algorithm_path(digest.algorithm())), digest)
 }
 
 /// Where the running hash of an upload is noted, relative to the store.
@@ -225,6 +239,24 @@ pub(super) fn parse_state(file: &OsStr) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tarsums_lie_in_folders_of_their_version() {
+        let hex = "ab".repeat(32);
+        for (name, folder) in [("tarsum", "v0"), ("tarsum.v1", "v1"), ("tarsum.dev", "dev")] {
+            let digest: Digest = format!("{name}+sha256:{hex}").parse().unwrap();
+            let (link, data) = (
+                format!("_layers/tarsum/{folder}/sha256/{hex}/link"),
+                format!("docker/registry/v2/blobs/tarsum/{folder}/sha256/ab/{hex}/data"),
+            );
+            assert_eq!(layer_link(&digest), Path::new(&link));
+            assert_eq!(blob(&digest), Path::new(&data));
+        }
+        for algorithm in Algorithm::ALL.into_iter().filter(|algorithm| algorithm.is_tarsum()) {
+            let hash = algorithm.name().rsplit('+').next().unwrap();
+            assert!(algorithm_path(algorithm).ends_with(hash));
+        }
+    }
 
     /// The tree of facts/registry.md 1.1, name by name.
     #[test]

@@ -4,7 +4,7 @@
 //! whatever a name leads to is there before the name. Order of deleting: tags first, then the
 //! revision.
 
-use crate::model::{AttributesChange, Digest, Error, Manifest, Reference, Result, Tag};
+use crate::model::{Algorithm, AttributesChange, Digest, Error, Manifest, Reference, Result, Tag};
 use crate::registry::{Cursor, ManifestService, ManifestStat, PutAs, Retag, check_put, check_tag};
 use crate::store::{
     Store,
@@ -253,7 +253,11 @@ impl ManifestService for LocalRepository {
 
     fn revisions(&self) -> Result<Box<dyn Cursor<Digest>>> {
         let folder = self.store.open_repository(&self.name)?;
-        Ok(Box::new(self.store.digests(folder.as_ref(), layout::revisions)?))
+        Ok(Box::new(self.store.digests(
+            folder.as_ref(),
+            &Algorithm::OF_BYTES,
+            layout::revisions,
+        )?))
     }
 
     fn stat(&self, reference: &Reference) -> Result<ManifestStat> {

@@ -90,15 +90,16 @@ pub(super) fn live_digests(store: &Arc<Store>, algorithm: Algorithm) -> Reading<
 impl Store {
     /// The layers that the repository in `folder` links.
     pub(super) fn layers(self: &Arc<Self>, folder: Option<&Folder>) -> Result<Listing<Digest>> {
-        self.digests(folder, layout::layers)
+        self.digests(folder, &Algorithm::ALL, layout::layers)
     }
 
-    /// The digests in a repository's folders of links, one for each algorithm.
+    /// The digests in a repository's folders of links, one for each of `algorithms`.
     pub(super) fn digests(
-        self: &Arc<Self>, repository: Option<&Folder>, links: fn(Algorithm) -> PathBuf,
+        self: &Arc<Self>, repository: Option<&Folder>, algorithms: &[Algorithm],
+        links: fn(Algorithm) -> PathBuf,
     ) -> Result<Listing<Digest>> {
-        let mut folders = Vec::with_capacity(Algorithm::ALL.len());
-        for algorithm in Algorithm::ALL {
+        let mut folders = Vec::with_capacity(algorithms.len());
+        for &algorithm in algorithms {
             let folder = match repository {
                 Some(repository) => repository.open_folder(links(algorithm))?,
                 None => None,
@@ -109,7 +110,7 @@ impl Store {
     }
 
     /// Links `canonical` as the layer `digest` in `repository`, under both names when they differ.
-    /// What `change` leaves open stays, or gets its default.
+    /// What `change` leaves open stays, or gets its default. A TarSum that has content keeps it.
     fn link_layer(
         &self, repository: &Folder, digest: &Digest, canonical: &Digest, change: &AttributesChange,
     ) -> Result<()> {
@@ -122,7 +123,7 @@ impl Store {
                 Ok(link) => link.is_some_and(|link| link.digest == *canonical),
                 Err(Error::LinkDamaged { .. }) => false,
                 Err(error) => return Err(error),
-            };
+            } || self.is_pinned(repository, name)?;
             match repository.open_file(&at, OFlags::RDONLY)?.filter(|_| there) {
                 Some(file) => attributes::change(&file, change, &place.path())?,
                 None => {
@@ -133,6 +134,19 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// Whether `name` is a TarSum under which `repository` has content. That stays whatever else
+    /// has the same sum: the bytes behind a name never change.
+    pub(super) fn is_pinned(&self, repository: &Folder, name: &Digest) -> Result<bool> {
+        if !name.algorithm().is_tarsum() {
+            return Ok(false);
+        }
+        match links::read(repository, layout::layer_link(name)) {
+            Ok(Some(link)) => Ok(self.stat_blob(&link.digest)?.is_some()),
+            Ok(None) | Err(Error::LinkDamaged { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Calls `make` to make something in the folder that `open` opens; once more when the repository

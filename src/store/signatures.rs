@@ -71,7 +71,7 @@ impl Store {
         draft.file().write_all(&key.to_jwk()).map_err(Error::io("write", &path))?;
         draft.sync()?;
         // Another process may have made one a moment ago; then that is the store's.
-        if draft.publish_new(self.root.place(layout::SIGNING_KEY))? {
+        if draft.publish_new(self.root.place(layout::SIGNING_KEY))?.is_none() {
             return Ok(key);
         }
         Ok(self.read_signing_key()?.unwrap_or(key))

@@ -46,7 +46,7 @@ pub(crate) fn permissions(permissions: u32) -> AttributesChange {
 pub(crate) fn sha512(content: &[u8]) -> Digest {
     let mut hasher = Hasher::new(regfs::model::Algorithm::Sha512);
     hasher.update(content);
-    hasher.digest()
+    hasher.digest().unwrap()
 }
 
 /// An upload with `content` in it.

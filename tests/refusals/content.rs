@@ -36,6 +36,23 @@ fn a_layer_under_another_digest() {
 }
 
 #[test]
+fn a_layer_that_is_no_archive() {
+    needs!("fuse", "rsync", "busybox", "python3");
+    let mount = Mount::empty();
+    mount.push_layer("a", b"layer");
+    let matrix = Matrix::new(
+        &mount,
+        "EBADMSG: a layer that is no archive",
+        "`TARGET` is a TarSum, which only tar archives have, and `FILE` is none.",
+        b"hello",
+        &format!("a/layers/tarsum.v1+{}", digest_of(b"other")),
+    );
+    let mut tools = copying_tools();
+    tools.extend(moving_tools());
+    matrix.run(&tools);
+}
+
+#[test]
 fn over_a_layer_that_is_there() {
     needs!("fuse", "rsync", "busybox", "python3");
     let mount = Mount::empty();

@@ -26,6 +26,7 @@ for each refusal: when, which process, what it did, to what, the error, the reas
 /// Every section in the order of the document, each written by the test of its name.
 pub(crate) const SECTIONS: &[&str] = &[
     "EBADMSG: a layer under another digest",
+    "EBADMSG: a layer that is no archive",
     "EBADMSG, EPERM: over a layer that is there",
     "EBADMSG: a manifest under another digest",
     "EBADMSG: what is stored is damaged",

@@ -54,9 +54,11 @@ impl LayerService for MemoryRepository {
             Some(link) => link.blob.clone(),
             None => return Err(Error::LayerUnknown(from.clone(), *digest)),
         };
-        let make = || Link { marks: Marks::of_file(), blob };
-        let link = state.fill(&self.name).layers.get_or_insert_with(digest, make);
-        link.marks.change(attributes);
+        let folder = state.fill(&self.name);
+        for name in [&blob.digest, digest] {
+            let make = || Link { marks: Marks::of_file(), blob: blob.clone() };
+            folder.layers.get_or_insert_with(name, make).marks.change(attributes);
+        }
         Ok(())
     }
 

@@ -158,7 +158,7 @@ fn a_sha512_is_a_second_name() {
     let content = noise(2_500_000);
     let mut hasher = Hasher::new(Algorithm::Sha512);
     hasher.update(&content);
-    let (long, canonical) = (hasher.digest(), Digest::sha256(&content));
+    let (long, canonical) = (hasher.digest().unwrap(), Digest::sha256(&content));
     let upload = scene.upload("app", "x");
     upload.write_at(&content, 0).unwrap();
     let layer = upload.finish(&long).unwrap();

@@ -145,7 +145,7 @@ fn layers_of_both_algorithms_are_listed_from_any_position() {
         hasher.update(&[number]);
         let upload = scene.upload("app", "x");
         upload.write_at(&[number], 0).unwrap();
-        upload.finish(&hasher.digest()).unwrap();
+        upload.finish(&hasher.digest().unwrap()).unwrap();
     }
     let mut cursor = scene.repository("app").layers().digests().unwrap();
     let mut seen = Vec::new();
