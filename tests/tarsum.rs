@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Mount, Registry, digest_of_file, needs, run_in, session, session_with};
+use common::{Mount, Registry, digest_of_file, needs, run_in, session_with};
 use serde_json::Value;
 use std::{fs, path::Path, path::PathBuf};
 
@@ -19,7 +19,7 @@ fn fixture(name: &str) -> PathBuf {
 
 /// For each archive: `$AB` is the file, `$AB_SHA256` its digest, `$AB_V1` its TarSum, `$AB_DEV` and
 /// `$AB_V0` those of the other versions, `$AB_512` the one with the other hash.
-fn variables() -> Vec<(String, String)> {
+fn archives() -> Vec<(String, String)> {
     let vectors: Vec<Value> =
         serde_json::from_slice(&fs::read(fixture("tarsum.json")).unwrap()).unwrap();
     let mut variables = Vec::new();
@@ -42,8 +42,7 @@ fn variables() -> Vec<(String, String)> {
 }
 
 #[track_caller]
-fn session_on(folder: impl AsRef<Path>, text: &str) {
-    let variables = variables();
+fn session_on(folder: impl AsRef<Path>, variables: &[(String, String)], text: &str) {
     let variables: Vec<(&str, &str)> =
         variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     session_with(folder, &variables, text);
@@ -55,6 +54,7 @@ fn an_upload_is_finished_under_its_tarsum() {
     let mut mount = Mount::empty();
     session_on(
         &mount,
+        &archives(),
         "
         $ mkdir a && cd a && cp $AB uploads/x && mv uploads/x layers/$AB_V1
         $ cmp $AB a/layers/$AB_V1
@@ -73,6 +73,7 @@ fn an_upload_is_finished_under_its_tarsum() {
     mount.remount();
     session_on(
         &mount,
+        &archives(),
         "
         $ cmp $AB a/layers/$AB_V1
         $ mkdir b && ln a/layers/$AB_V1 b/layers/$AB_V1 && cmp $AB b/layers/$AB_V1
@@ -97,6 +98,7 @@ fn every_version_and_hash_of_a_tarsum_is_verified() {
     let mount = Mount::empty();
     session_on(
         &mount,
+        &archives(),
         "
         $ mkdir a
         $ cd a
@@ -118,7 +120,7 @@ fn every_version_and_hash_of_a_tarsum_is_verified() {
         $ mv uploads/x layers/$ONE_V1 && cmp layers/$ONE_V1 $ONE
         ",
     );
-    let variables = variables();
+    let variables = archives();
     let value = |name: &str| &variables.iter().find(|(known, _)| known == name).unwrap().1;
     let said = format!("the content is {}, not {} as named", value("ONE_V1"), value("AB_V1"));
     mount.assert_error(&["rename a/uploads/x -> a/layers/tarsum.v1+sha256:", "EBADMSG", &said]);
@@ -130,6 +132,7 @@ fn what_is_no_archive_has_no_tarsum() {
     let mount = Mount::empty();
     session_on(
         &mount,
+        &archives(),
         "
         $ mkdir a && echo hello > a/uploads/text && head -c 1100 $AB > a/uploads/cut
         $ cd a
@@ -161,6 +164,7 @@ fn a_layer_is_written_under_its_tarsum_in_one_step() {
     let mount = Mount::empty();
     session_on(
         &mount,
+        &archives(),
         "
         $ mkdir a b c
         $ cd a
@@ -191,6 +195,7 @@ fn the_bytes_under_a_tarsum_never_change() {
     let mount = Mount::empty();
     session_on(
         &mount,
+        &archives(),
         "
         $ mkdir a && cd a && cp $AB uploads/x && mv uploads/x layers/$AB_V1
         $ cd a
@@ -218,6 +223,7 @@ fn a_compressed_layer_has_the_tarsum_of_the_archive_in_it() {
     let mount = Mount::empty();
     session_on(
         &mount,
+        &archives(),
         "
         $ mkdir a && gzip -nc $AB > a/uploads/x && mv a/uploads/x a/layers/$AB_V1
         $ gzip -dc a/layers/$AB_V1 | cmp - $AB
@@ -235,6 +241,7 @@ fn the_stock_registry_serves_the_bytes_under_their_sha256() {
     let registry = Registry::serve(mount.store());
     session_on(
         &mount,
+        &archives(),
         &format!(
             "
             $ mkdir a && cp $AB a/uploads/x && mv a/uploads/x a/layers/$AB_V1
@@ -243,6 +250,11 @@ fn the_stock_registry_serves_the_bytes_under_their_sha256() {
             registry.address()
         ),
     );
+}
+
+/// `$TREES` is the folder with what registries of 2015 have written, and served.
+fn trees() -> Vec<(String, String)> {
+    vec![("TREES".to_owned(), fixture("trees").display().to_string())]
 }
 
 /// A mount of a store that a registry of 2015 has written.
@@ -258,8 +270,9 @@ fn mount_tree(archive: &str) -> Mount {
 fn a_store_of_february_2015_is_mounted_and_read() {
     needs!("fuse", "tar");
     let mount = mount_tree("registry-seed.tar.gz");
-    session(
+    session_on(
         &mount,
+        &trees(),
         "
         $ ls -R foo
         foo:
@@ -289,6 +302,33 @@ fn a_store_of_february_2015_is_mounted_and_read() {
         $ cp layers/tarsum.v1+sha256:9361* uploads/x && mv uploads/x layers/sha256:c48085684e7401ed7f195afb6d455c7eb82e0a05a78935d0f1f1be3d7964b678
         $ ls layers | wc -l
         4
+        $ cmp manifests/latest $TREES/seed-latest.json
+        $ cmp manifests/v1.0 $TREES/seed-v1.0.json
+        $ getfattr --only-values -n user.regfs.digest manifests/latest; echo
+        sha256:5ae13ccc62ac1522e8d6a823bcc6ba19c84d571629c534c86e9e252eda99db3d
+        $ getfattr --only-values -n user.regfs.signed_by manifests/v1.0 | wc -w
+        1
+        ",
+    );
+}
+
+/// What it names is copied as well: a registry of today has the same layers under the same names.
+#[test]
+fn a_store_of_february_2015_is_mirrored_into_another() {
+    needs!("fuse", "tar", "rsync");
+    let (from, to) = (mount_tree("registry-seed.tar.gz"), Mount::empty());
+    let mut trees = trees();
+    trees.push(("TO".to_owned(), to.path().display().to_string()));
+    session_on(
+        &from,
+        &trees,
+        "
+        $ mkdir -p $TO/foo/bar && rsync -a foo/bar/ $TO/foo/bar/
+        $ cd foo/bar
+        $ for layer in layers/*; do cmp $layer $TO/foo/bar/$layer; done
+        $ diff -r manifests $TO/foo/bar/manifests
+        $ cmp $TO/foo/bar/manifests/latest $TREES/seed-latest.json
+        $ rsync -ain --exclude=uploads ./ $TO/foo/bar/
         ",
     );
 }
@@ -297,8 +337,9 @@ fn a_store_of_february_2015_is_mounted_and_read() {
 fn a_store_of_version_2_0_0_is_mounted_and_read() {
     needs!("fuse", "tar");
     let mount = mount_tree("registry-v200.tar.gz");
-    session(
+    session_on(
         &mount,
+        &trees(),
         "
         $ cd foo/bar
         $ ls layers manifests
@@ -313,6 +354,9 @@ fn a_store_of_version_2_0_0_is_mounted_and_read() {
         $ cmp layers/sha256:e239* layers/tarsum.v1+sha256:64c8*
         $ sha256sum < layers/tarsum.v1+sha256:64c8054fa74a485d39cdf9af272a5adb8ca8c9d391ebe9435bda9c49b32dc91e
         e2391d9f08afe3f2ecabad6b6cc1c14120431451d2fafa98c3bfec8faab4e6a4  -
+        $ cmp manifests/latest $TREES/v200-latest.json
+        $ mv uploads/8b32cdd7-ef9a-4e2b-8275-fd4e116d38f3 uploads/mine && stat -c %s uploads/mine
+        40
         ",
     );
 }
