@@ -28,7 +28,10 @@ fn same<T: FromStr + Display>(text: &str) -> Option<T> {
     let value = text.parse::<T>().ok()?;
     assert_eq!(value.to_string(), text);
     for part in text.split('/') {
-        assert!(!part.is_empty() && part != "." && part != ".." && !part.contains('\0'), "{text:?}");
+        assert!(
+            !part.is_empty() && part != "." && part != ".." && !part.contains('\0'),
+            "{text:?}"
+        );
     }
     Some(value)
 }
