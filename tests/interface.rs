@@ -198,7 +198,7 @@ fn every_repository_is_listed() {
     let (mount, registry) = both();
     let names = ["a", "b/c", "b/c/d", "library/alpine"];
     run_in(mount.path(), &format!("mkdir -p {}", names.join(" ")));
-    names.map(|name| mount.push_layer(name, b"content"));
+    names.iter().for_each(|name| drop(mount.push_layer(name, b"content")));
     let mut all = registry.repositories().unwrap().collect().unwrap();
     all.sort();
     let all: Vec<String> = all.iter().map(ToString::to_string).collect();
