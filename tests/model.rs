@@ -30,7 +30,7 @@ fn every_kind_of_step_is_drawn_and_succeeds_often() {
 #[test]
 fn a_mount_does_what_a_registry_in_memory_does() {
     needs!("fuse", "root");
-    soak(Setting::default(), &Plan { kind: Kind::Alone, groups: 120, seconds: 24 });
+    soak(Setting::default(), &Plan { kind: Kind::Alone, groups: 120, seconds: 12 });
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn a_registry_that_pushes_to_the_same_repositories_is_followed() {
     needs!("fuse", "root", "docker-registry");
     let peer = Peer::start();
     let setting = Setting { peer: Some(&peer), ..Setting::default() };
-    soak(setting, &Plan { kind: Kind::WithRegistry, groups: 40, seconds: 12 });
+    soak(setting, &Plan { kind: Kind::WithRegistry, groups: 40, seconds: 6 });
 }
 
 #[test]
@@ -46,12 +46,12 @@ fn a_registry_that_pushes_all_the_time_is_in_nobodys_way() {
     needs!("fuse", "root", "docker-registry");
     let peer = Peer::start();
     let setting = Setting { peer: Some(&peer), foreign: Some("foreign"), ..Setting::default() };
-    soak(setting, &Plan { kind: Kind::Alone, groups: 60, seconds: 6 });
+    soak(setting, &Plan { kind: Kind::Alone, groups: 60, seconds: 4 });
 }
 
 #[test]
 fn two_mounts_of_a_store_show_the_same() {
     needs!("fuse", "root");
     let setting = Setting { two_mounts: true, ..Setting::default() };
-    soak(setting, &Plan { kind: Kind::TwoMounts, groups: 40, seconds: 10 });
+    soak(setting, &Plan { kind: Kind::TwoMounts, groups: 40, seconds: 5 });
 }

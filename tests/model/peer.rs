@@ -2,6 +2,7 @@
 
 use super::disk::Expected;
 use super::outcome::Outcome;
+use super::soak::alone;
 use super::step::Step;
 use super::words::{Path, Spot, content};
 use crate::common::{Registry, scratch};
@@ -37,6 +38,7 @@ const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 impl Peer {
     pub(crate) fn start() -> Self {
+        let _alone = alone();
         let folder = scratch();
         let link = folder.path().join("store");
         fs::create_dir(folder.path().join("none")).unwrap();

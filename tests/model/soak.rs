@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Mutex,
+    sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant, SystemTime},
 };
@@ -46,20 +46,23 @@ pub(crate) fn soak(setting: Setting<'_>, plan: &Plan) {
     if let Some(file) = std::env::var_os("REGFS_MODEL_PROGRAM") {
         return check(setting, &std::fs::read_to_string(file).unwrap());
     }
-    let start = Instant::now();
+    let mut spent = Duration::ZERO;
     let (mut steps, mut done) = (0, 0);
-    while done < cases && start.elapsed() < Duration::from_secs(seconds) {
+    while done < cases && spent < Duration::from_secs(seconds) {
         let seed = first.wrapping_add(done);
         let program = draw_program(plan.kind, plan.groups, seed);
         let program: Vec<Step> = program.into_iter().map(|(step, _)| step).collect();
         let setting = Setting { looks: Looks::Near, ..setting };
+        let _alone = alone();
+        let start = Instant::now();
         if let Err(failure) = run(setting, &program) {
             report(setting, plan, seed, program, failure);
         }
+        spent += start.elapsed();
         steps += program.len();
         done += 1;
     }
-    let per_second = steps as f64 / start.elapsed().as_secs_f64();
+    let per_second = steps as f64 / spent.as_secs_f64();
     eprintln!(
         "{:?}: {done} programs, {steps} steps, {per_second:.0} in a second, first seed {first}",
         plan.kind
@@ -82,6 +85,7 @@ pub(crate) fn successes(kind: Kind, programs: u64) -> BTreeMap<String, (usize, u
 #[track_caller]
 pub(crate) fn check(setting: Setting<'_>, program: &str) {
     let program = super::step::parse(program);
+    let _alone = alone();
     if let Err(failure) = run(setting, &program) {
         panic!("\n{}\n{}", text_of(&program), failure.text);
     }
@@ -104,6 +108,13 @@ fn draw<T>(strategy: impl Strategy<Value = T>, seed: u64) -> T {
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
     strategy.new_tree(&mut runner).unwrap().current()
+}
+
+/// Held by who has files open in a mount, or begins processes. A new process has every file open
+/// until it runs its own program, and then closes them: that publishes what is written to them.
+pub(super) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs a program in a world of its own.
@@ -137,7 +148,7 @@ fn run(setting: Setting<'_>, program: &[Step]) -> Result<(), Failure> {
             Ok(Err(text)) => text,
             Err(panic) => format!("a panic: {}", text_of_panic(&*panic)),
         };
-        let passed = passed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).0;
+        let passed = passed.lock().unwrap_or_else(PoisonError::into_inner).0;
         let at = program.get(passed).map_or("the end".to_owned(), |step| format!("`{step}`"));
         Err(Failure { passed, text: format!("at {at}:\n{text}") })
     })
