@@ -30,7 +30,7 @@ fn every_kind_of_step_is_drawn_and_succeeds_often() {
 #[test]
 fn a_mount_does_what_a_registry_in_memory_does() {
     needs!("fuse", "root");
-    soak(Setting::default(), &Plan { kind: Kind::Alone, groups: 120, seconds: 12 });
+    soak(Setting::default(), &Plan { kind: Kind::Alone, groups: 120, seconds: 10 });
 }
 
 #[test]

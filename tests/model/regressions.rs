@@ -133,7 +133,7 @@ fn a_published_layer_may_be_cut_to_the_length_that_it_has() {
 fn a_repository_can_be_renamed_as_soon_as_its_files_are_closed() {
     needs!("fuse", "root");
     let step = "put bare a/manifests/v1\nmv a b\nput hello b/layers/@hello\nmv b a\n";
-    in_a_mount(&format!("mkdir a\n{}", step.repeat(30)));
+    in_a_mount(&format!("mkdir a\n{}", step.repeat(12)));
 }
 
 #[test]
