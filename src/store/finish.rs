@@ -5,7 +5,9 @@ use crate::model::{Algorithm, Area, Digest, Error, Hasher, Result};
 use crate::registry::Layer;
 use crate::store::{
     attributes::Carried,
+    blobs::LocalLayer,
     durable::{self, Draft},
+    folder::Folder,
     layout, links, notes, states,
     upload::{Life, Shared, Work},
     uploads,
@@ -74,16 +76,18 @@ impl Shared {
     }
 
     /// Begins the links: whatever can fail for want of room does so before anything has changed.
-    pub(super) fn begin_links(&self, stored: &Stored) -> Result<Vec<(Draft<'_>, Digest)>> {
+    pub(super) fn begin_links(
+        &self, repository: &Folder, stored: &Stored,
+    ) -> Result<Vec<(Draft<'_>, Digest)>> {
         let Stored { named, canonical, carried } = stored;
         let mut drafts = Vec::new();
         let second = Some(named).filter(|named| *named != canonical);
         for name in std::iter::once(canonical).chain(second) {
-            if self.store.is_pinned(&self.repository, name)? {
+            if self.store.is_pinned(repository, name)? {
                 continue;
             }
             if let Some(parent) = layout::layer_link(name).parent() {
-                self.repository.make_folders(parent)?;
+                repository.make_folders(parent)?;
             }
             drafts.push((links::draft(self.store.scratch()?, canonical, carried)?, *name));
         }
@@ -139,20 +143,21 @@ impl Shared {
     }
 
     /// Links what is a blob, and removes what is left of the upload. Gives what now has the name.
+    ///
+    /// Whoever removes a repository looks whether it is empty, and finds nothing of this layer
+    /// between the move of its data and the links. Then we come after, and make the links again.
     pub(super) fn link(
         &self, stored: &Stored, links: Vec<(Draft<'_>, Digest)>,
     ) -> Result<Arc<dyn Layer>> {
-        let mut layer = self.store.open_blob(&stored.canonical)?.ok_or_else(|| self.unknown())?;
-        for (link, name) in links {
-            self.publish_link(link, &name)?;
+        let mut linked = self.publish_links(&self.repository, stored, links);
+        if self.store.is_removed(&self.repository)? {
+            let open = || self.store.open_repository_for_content(&self.home);
+            linked = self.store.in_repository(open, |repository| {
+                let links = self.begin_links(&repository, stored)?;
+                self.publish_links(&repository, stored, links)
+            });
         }
-        if stored.named.algorithm().is_tarsum()
-            && let Some(link) = links::read(&self.repository, layout::layer_link(&stored.named))?
-            && let Some(first) = self.store.open_blob(&link.digest)?
-        {
-            layer = first;
-        }
-        self.store.area_changed(&self.repository, Area::Layers);
+        let layer = linked?;
         // The repository has the layer, whether the upload's folder can be removed or not.
         if let Err(error) = self.remove_folder() {
             log::warn!("upload {} is finished, but its folder stays behind: {error}", self.id);
@@ -160,13 +165,30 @@ impl Shared {
         Ok(Arc::new(layer))
     }
 
+    fn publish_links(
+        &self, repository: &Folder, stored: &Stored, links: Vec<(Draft<'_>, Digest)>,
+    ) -> Result<LocalLayer> {
+        let mut layer = self.store.open_blob(&stored.canonical)?.ok_or_else(|| self.unknown())?;
+        for (link, name) in links {
+            self.publish_link(repository, link, &name)?;
+        }
+        if stored.named.algorithm().is_tarsum()
+            && let Some(link) = links::read(repository, layout::layer_link(&stored.named))?
+            && let Some(first) = self.store.open_blob(&link.digest)?
+        {
+            layer = first;
+        }
+        self.store.area_changed(repository, Area::Layers);
+        Ok(layer)
+    }
+
     /// Gives the repository a layer under `name`. Of those with one TarSum the first has the name.
-    fn publish_link(&self, mut link: Draft<'_>, name: &Digest) -> Result<()> {
+    fn publish_link(&self, repository: &Folder, mut link: Draft<'_>, name: &Digest) -> Result<()> {
         let at = layout::layer_link(name);
-        let place = self.repository.place(&at);
+        let place = repository.place(&at);
         if name.algorithm().is_tarsum() {
             link = match link.publish_new(place)? {
-                Some(link) if !self.store.is_pinned(&self.repository, name)? => link,
+                Some(link) if !self.store.is_pinned(repository, name)? => link,
                 Some(_) | None => return Ok(()),
             };
         }

@@ -243,8 +243,9 @@ impl Registry for LocalRegistry {
         let Some(removed) = scratch.remove(place)? else {
             return Err(Error::RepositoryUnknown(name.clone()));
         };
-        // Somebody may have put something there between the look and the rename; nobody can any
-        // more, so this look decides.
+        // Somebody may have put something there between the look and the rename. Nobody can any more
+        // but who is just finishing an upload, and looks afterwards whether the repository is there:
+        // so this look decides.
         let empty = match removed.open_folder()? {
             Some(folder) => self.store.check_empty(&folder, name),
             None => Ok(()),

@@ -167,7 +167,7 @@ impl Store {
 
     /// Whether a repository's folder is removed. One in the trash may be put back, because what was
     /// made in it is found: that is waited for.
-    fn is_removed(&self, folder: &Folder) -> Result<bool> {
+    pub(super) fn is_removed(&self, folder: &Folder) -> Result<bool> {
         let trash = folder::identity(&self.scratch()?.trash().stat_self()?);
         for _ in 0..REMOVAL_LOOKS_MAX {
             if folder.stat_self()?.st_nlink == 0 {

@@ -7,7 +7,9 @@
 //! processes. Everything is reached from the repository's folder, which is held open, so that a
 //! repository can be renamed under its uploads.
 
-use crate::model::{Area, AttributesChange, Digest, Error, Result, UploadId, UploadName};
+use crate::model::{
+    Area, AttributesChange, Digest, Error, RepositoryName, Result, UploadId, UploadName,
+};
 use crate::registry::{Allocation, Layer, LayerUpload, UploadStat};
 use crate::store::{
     Store, attributes,
@@ -49,6 +51,8 @@ pub(super) struct LocalUpload {
 pub(super) struct Shared {
     pub(super) store: Arc<Store>,
     pub(super) repository: Folder,
+    /// What the repository was called when the upload was taken up.
+    pub(super) home: RepositoryName,
     /// The repository's folder as the indexes know it.
     pub(super) key: Key,
     pub(super) id: UploadId,
@@ -137,6 +141,7 @@ impl LocalUpload {
         let shared = Arc::new(Shared {
             store: Arc::clone(&home.store),
             repository,
+            home: home.name.clone(),
             key,
             id,
             known: Mutex::new(known),
@@ -354,13 +359,13 @@ impl LayerUpload for LocalUpload {
         let (stored, links) = match &work.life {
             Life::Open => {
                 let stored = shared.verified(&mut work, digest)?;
-                let links = shared.begin_links(&stored)?;
+                let links = shared.begin_links(&shared.repository, &stored)?;
                 shared.store_blob(&mut work, &stored)?;
                 work.life = Life::Stored(Box::new(stored.clone()));
                 (stored, links)
             }
             Life::Stored(stored) if [stored.named, stored.canonical].contains(digest) => {
-                ((**stored).clone(), shared.begin_links(stored)?)
+                ((**stored).clone(), shared.begin_links(&shared.repository, stored)?)
             }
             Life::Stored(stored) => {
                 let computed = stored.canonical;
