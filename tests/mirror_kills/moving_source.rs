@@ -36,11 +36,11 @@ impl Random {
 /// The repositories; one lies in another.
 const REPOSITORIES: [&str; 3] = ["library/one", "library/one/nested", "team/two"];
 /// How many layers each has.
-const LAYERS: usize = 66;
+const LAYERS: usize = 44;
 /// How many tags each has.
 const TAGS: usize = 8;
 /// Longest layer.
-const LAYER_BYTES_MAX: usize = 8 << 20;
+const LAYER_BYTES_MAX: usize = 4 << 20;
 
 /// The registry.
 pub(crate) struct MovingSource {
