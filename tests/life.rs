@@ -84,6 +84,22 @@ fn sigterm_unmounts_though_somebody_is_inside() {
     assert!(is_gone);
 }
 
+/// `regfs status` opens a file in every mount, and so do file managers.
+#[test]
+fn umount_waits_for_who_just_looks() {
+    needs!("fuse");
+    let mount = Mount::empty();
+    session(
+        mount.beside(),
+        "
+        $ (exec 3< mnt/.regfs/status; touch looking; sleep 0.2) & until test -e looking; do :; done; regfs umount mnt
+        $ regfs umount mnt
+        *
+        [exit …]
+        ",
+    );
+}
+
 #[test]
 fn an_ordinary_umount_ends_the_daemon_too() {
     needs!("fuse", "root");

@@ -2,7 +2,7 @@
 
 use crate::config::UNMOUNT_WAIT;
 use crate::daemon;
-use crate::fs::mount;
+use crate::fs::mount::{self, MountError};
 use crate::fs::mountinfo::{self, Answer, MountEntry, Place};
 use anyhow::{Context, Result, bail};
 use rustix::process::Pid;
@@ -10,20 +10,26 @@ use serde::Deserialize;
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 /// How many of the processes that use a mount are named.
 const USERS_SHOWN_MAX: usize = 5;
 /// How long a mount may take to say whether it lives, before its daemon counts as hanging.
 const PROBE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a mount may be in use before that is said: `regfs status`, file managers and indexers
+/// open something in it and are gone at once.
+const LOOK_PATIENCE: Duration = Duration::from_millis(500);
+/// How long to wait between two tries.
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Unmounts the registry at `mountpoint`.
 pub(super) fn run(mountpoint: &Path, lazy: bool) -> Result<()> {
     let (path, entry) = find(mountpoint)?;
     // Before the mount is gone, since afterwards nothing tells.
     let daemon = if lazy { None } else { daemon_of(&path)? };
-    match mount::unmount(&path, lazy) {
+    match unmount(&path, lazy) {
         Ok(()) => {}
         Err(error) if error.is_busy() => bail!("{}", busy(&path)),
         Err(error) => return Err(error.into()),
@@ -41,6 +47,19 @@ pub(super) fn run(mountpoint: &Path, lazy: bool) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Unmounts, and waits a little for those who only look.
+fn unmount(path: &Path, lazy: bool) -> Result<(), MountError> {
+    let start = Instant::now();
+    loop {
+        match mount::unmount(path, lazy) {
+            Err(error) if error.is_busy() && start.elapsed() < LOOK_PATIENCE => {
+                thread::sleep(LOOK_PAUSE);
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 /// The regfs mount at `mountpoint`, by its real path.
