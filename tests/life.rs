@@ -84,6 +84,18 @@ fn sigterm_unmounts_though_somebody_is_inside() {
     assert!(is_gone);
 }
 
+/// It answers until the kernel has ended it, and its mount may go while another looks at it.
+#[test]
+fn a_daemon_that_was_killed_this_moment_is_not_in_the_way() {
+    needs!("fuse", "jq");
+    let mount = Mount::empty();
+    session(
+        mount.beside(),
+        "$ for round in $(seq 40); do kill -9 $(jq .pid mnt/.regfs/status); regfs mount store mnt 2> said || cat said; done",
+    );
+    session(mount.beside(), "$ regfs umount mnt");
+}
+
 /// `regfs status` opens a file in every mount, and so do file managers.
 #[test]
 fn umount_waits_for_who_just_looks() {

@@ -26,11 +26,16 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 /// How long a mount that is in the way may take to answer before it counts as hanging.
 const PROBE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a mount may go on after its daemon was killed: the kernel ends a process bit by bit.
+const LEAVING_PATIENCE: Duration = Duration::from_millis(500);
+/// How long to wait between two looks at one that is leaving.
+const LEAVING_PAUSE: Duration = Duration::from_millis(20);
 
 /// Mount options that are flags to the kernel, by the names that mount(8) has for them.
 pub const FLAGS: &[(&str, MountFlags)] = &[
@@ -116,40 +121,51 @@ where
 }
 
 /// Checks that `mountpoint` can be mounted on, clears a stale mount of ours, gives its real path.
+///
+/// A daemon that was killed a moment ago still answers, and its mount may go at any time: so what is
+/// in the way is waited for a little before it is said.
 pub fn prepare(mountpoint: &Path) -> Result<PathBuf, MountError> {
+    let start = Instant::now();
     loop {
-        let place = Place::find(mountpoint).map_err(|error| {
-            if error.kind() == io::ErrorKind::NotFound {
-                MountError::Missing(mountpoint.to_owned())
-            } else {
-                MountError::io("find", mountpoint)(error)
+        match try_prepare(mountpoint) {
+            Ok(Some(path)) => return Ok(path),
+            Ok(None) => {}
+            Err(error) if error.may_pass() && start.elapsed() < LEAVING_PATIENCE => {
+                thread::sleep(LEAVING_PAUSE);
             }
-        })?;
-        let entry = place.mount().map_err(MountError::io("look for mounts at", mountpoint))?;
-        let Some(entry) = entry.filter(MountEntry::is_regfs) else {
-            let stat =
-                rustix::fs::fstat(&place.handle).map_err(MountError::io("look at", mountpoint))?;
-            return if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-                Ok(place.path)
-            } else {
-                Err(MountError::NotDirectory(mountpoint.to_owned()))
-            };
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// One look, which gives the path when nothing is in the way, and `None` when a stale mount was
+/// cleared: another may lie below.
+fn try_prepare(mountpoint: &Path) -> Result<Option<PathBuf>, MountError> {
+    let place = Place::find(mountpoint).map_err(|error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            MountError::Missing(mountpoint.to_owned())
+        } else {
+            MountError::io("find", mountpoint)(error)
+        }
+    })?;
+    let entry = place.mount().map_err(MountError::io("look for mounts at", mountpoint))?;
+    let Some(entry) = entry.filter(MountEntry::is_regfs) else {
+        let stat =
+            rustix::fs::fstat(&place.handle).map_err(MountError::io("look at", mountpoint))?;
+        return match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => Ok(Some(place.path)),
+            _ => Err(MountError::NotDirectory(mountpoint.to_owned())),
         };
-        match mountinfo::probe(&place.path, PROBE_PATIENCE) {
-            Answer::Alive => {
-                return Err(MountError::InUse {
-                    mountpoint: mountpoint.to_owned(),
-                    shown: entry.source,
-                });
-            }
-            Answer::Silent => return Err(MountError::Silent(mountpoint.to_owned())),
-            Answer::Stale => {
-                log::warn!(
-                    "clearing the mount that a dead daemon left at {}",
-                    place.path.display()
-                );
-                unmount(&place.path, true)?;
-            }
+    };
+    match mountinfo::probe(&place.path, PROBE_PATIENCE) {
+        Answer::Alive => {
+            Err(MountError::InUse { mountpoint: mountpoint.to_owned(), shown: entry.source })
+        }
+        Answer::Silent => Err(MountError::Silent(mountpoint.to_owned())),
+        Answer::Stale => {
+            let at = place.path.display();
+            log::warn!("clearing the mount that a dead daemon left at {at}");
+            unmount(&place.path, true).map(|()| None)
         }
     }
 }

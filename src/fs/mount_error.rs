@@ -78,6 +78,25 @@ impl MountError {
         move |source| Self::Io { doing, path, source: source.into() }
     }
 
+    /// Whether a moment later it may be otherwise: somebody else is mounted there, who may be about
+    /// to end; or what was in the way has gone since it was looked for.
+    pub(in crate::fs) fn may_pass(&self) -> bool {
+        match self {
+            Self::InUse { .. } => true,
+            Self::Io { source, .. } => {
+                matches!(source.raw_os_error(), Some(libc::EINVAL | libc::ENOTCONN))
+            }
+            Self::Helper { said, .. } => said.contains("not found in"),
+            Self::Missing(_)
+            | Self::NotDirectory(_)
+            | Self::Silent(_)
+            | Self::Covered(_)
+            | Self::Device(_)
+            | Self::Fixed { .. }
+            | Self::HelperMissing => false,
+        }
+    }
+
     /// Whether it is that somebody still uses the mount.
     pub fn is_busy(&self) -> bool {
         match self {
