@@ -125,6 +125,10 @@ fn users(path: &Path) -> Vec<String> {
     for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let name = process.file_name();
         let Some(pid) = name.to_str().filter(|name| name.parse::<u32>().is_ok()) else { continue };
+        // Who asks may stand in it as well, and ends by itself.
+        if pid == std::process::id().to_string() {
+            continue;
+        }
         let folder = format!("/proc/{pid}");
         let files = fs::read_dir(format!("{folder}/fd")).into_iter().flatten().flatten();
         let links = ["cwd", "root", "exe"].map(|link| PathBuf::from(&folder).join(link));

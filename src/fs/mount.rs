@@ -152,9 +152,10 @@ fn try_prepare(mountpoint: &Path) -> Result<Option<PathBuf>, MountError> {
     let Some(entry) = entry.filter(MountEntry::is_regfs) else {
         let stat =
             rustix::fs::fstat(&place.handle).map_err(MountError::io("look at", mountpoint))?;
-        return match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => Ok(Some(place.path)),
-            _ => Err(MountError::NotDirectory(mountpoint.to_owned())),
+        return if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            Ok(Some(place.path))
+        } else {
+            Err(MountError::NotDirectory(mountpoint.to_owned()))
         };
     };
     match mountinfo::probe(&place.path, PROBE_PATIENCE) {
