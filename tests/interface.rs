@@ -106,8 +106,8 @@ fn a_put_reads_the_tag_in_the_manifest() {
         $ cp $FILE vec/s1/manifests/
         cp: failed to close 'vec/s1/manifests/valid-es256.json': Invalid argument
         [exit 1]
-        $ grep -o 'the manifest says.*' .regfs/errors
-        the manifest says it is vec/s1:es256, and was put as vec/s1:valid-es256.json; copy it to the repository and tag that it names
+        $ grep -o 'says it is.*' .regfs/errors
+        says it is vec/s1:es256, and was put as vec/s1:valid-es256.json; copy it to the repository and tag that it names
         $ cp $FILE vec/s1/manifests/es256
         $ ls vec/s1/manifests
         es256

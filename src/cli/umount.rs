@@ -107,7 +107,10 @@ fn is_mounted_elsewhere(gone: &MountEntry) -> bool {
 
 /// Says that `path` is in use, and by whom, as far as this user can see.
 fn busy(path: &Path) -> String {
-    let users = users(path);
+    let mut users = users(path);
+    // Who asks may stand in it as well, and ends by itself.
+    let own = format!("{} ", std::process::id());
+    users.retain(|user| !user.starts_with(&own));
     let mut shown: Vec<_> = users.iter().take(USERS_SHOWN_MAX).cloned().collect();
     if users.len() > shown.len() {
         shown.push(format!("and {} more", users.len() - shown.len()));
@@ -125,10 +128,6 @@ fn users(path: &Path) -> Vec<String> {
     for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let name = process.file_name();
         let Some(pid) = name.to_str().filter(|name| name.parse::<u32>().is_ok()) else { continue };
-        // Who asks may stand in it as well, and ends by itself.
-        if pid == std::process::id().to_string() {
-            continue;
-        }
         let folder = format!("/proc/{pid}");
         let files = fs::read_dir(format!("{folder}/fd")).into_iter().flatten().flatten();
         let links = ["cwd", "root", "exe"].map(|link| PathBuf::from(&folder).join(link));

@@ -57,16 +57,14 @@ impl RegistryFs {
             }
             Node::Tag(name, tag) => {
                 let reference = Reference::Tag(tag.clone());
-                (self.open_manifest(&node, name, reference, mode)?, Reading::Direct)
+                self.open_manifest(&node, name, reference, mode)?
             }
             Node::Revision(name, digest) => {
                 if mode.write && !mode.truncate {
                     return Err(Error::LayerImmutable(*digest).into());
                 }
                 let reference = Reference::Digest(*digest);
-                let reading =
-                    if mode.write { Reading::Direct } else { Reading::Cached(Kept::Valid) };
-                (self.open_manifest(&node, name, reference, mode)?, reading)
+                self.open_manifest(&node, name, reference, mode)?
             }
             Node::Upload(name, uuid) if !mode.write => {
                 let handle = match self.uploads.get(uuid) {
@@ -260,7 +258,7 @@ impl RegistryFs {
     /// A manifest pinned for reading, or a writer that begins with what is there.
     fn open_manifest(
         &self, node: &Node, name: &RepositoryName, reference: Reference, mode: OpenMode,
-    ) -> Result<Handle> {
+    ) -> Result<(Handle, Reading)> {
         let stored = self.repository(name).manifests().get(&reference);
         let start = match &stored {
             Err(error) if error.is_unknown() && (mode.truncate || self.writers.has(node)) => {
@@ -277,10 +275,18 @@ impl RegistryFs {
                 Some(Writer::Layer(_)) | None => None,
             };
             let attributes = attributes.unwrap_or_default();
-            return self.write_manifest(node, name, reference, start, attributes);
+            let handle = self.write_manifest(node, name, reference, start, attributes)?;
+            return Ok((handle, Reading::Direct));
         }
         match start {
-            Start::Stored(manifest) => Ok(Handle::Pinned(Arc::clone(manifest.bytes()))),
+            Start::Stored(manifest) => {
+                let handle = Handle::Pinned(Arc::clone(manifest.bytes()));
+                // Tags move, and signatures come to what is signed.
+                let is_fixed =
+                    matches!(reference, Reference::Digest(_)) && manifest.signed().is_none();
+                let cached = Reading::Cached(Kept::Valid);
+                Ok((handle, if is_fixed { cached } else { Reading::Direct }))
+            }
             Start::New | Start::Emptied => Err(Error::Busy(reference.to_string()).into()),
         }
     }

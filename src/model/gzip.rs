@@ -16,33 +16,58 @@ pub(in crate::model) trait Sink {
     fn take(&mut self, bytes: &[u8]);
 }
 
-/// Inflates gzip data into a sink. Memory is bounded, whatever is fed.
+/// How many bytes come out of anything, in seconds.
+const INFLATED_BYTES_FREE: u64 = 4 << 30;
+/// How many times as long as the data what comes out may be beyond that. Files that people pack come
+/// to 50 or less, zeros to 1,000: a short file of those would keep a hasher busy for hours.
+const INFLATED_RATIO_MAX: u64 = 200;
+
+/// Inflates gzip data into a sink. Memory and time are bounded, whatever is fed.
 #[derive(Debug)]
-pub(in crate::model) struct Inflater<S: Sink>(MultiGzDecoder<Writer<S>>);
+pub(in crate::model) struct Inflater<S: Sink> {
+    decoder: MultiGzDecoder<Writer<S>>,
+    fed_bytes: u64,
+}
 
 #[derive(Debug)]
-struct Writer<S>(S);
+struct Writer<S> {
+    sink: S,
+    taken_bytes: u64,
+}
 
 impl<S: Sink> Inflater<S> {
     /// Inflates into `sink`.
     pub(in crate::model) fn new(sink: S) -> Self {
-        Self(MultiGzDecoder::new(Writer(sink)))
+        let decoder = MultiGzDecoder::new(Writer { sink, taken_bytes: 0 });
+        Self { decoder, fed_bytes: 0 }
     }
 
     /// Inflates the next bytes.
     pub(in crate::model) fn update(&mut self, bytes: &[u8]) -> Result<()> {
-        self.0.write_all(bytes).map_err(invalid)
+        self.decoder.write_all(bytes).map_err(invalid)?;
+        self.fed_bytes += bytes.len() as u64;
+        check_ratio(self.fed_bytes, self.decoder.get_ref().taken_bytes)
     }
 
     /// Says that no more bytes come, and gives the sink back.
     pub(in crate::model) fn finish(self) -> Result<S> {
-        self.0.finish().map(|writer| writer.0).map_err(invalid)
+        self.decoder.finish().map(|writer| writer.sink).map_err(invalid)
     }
+}
+
+fn check_ratio(fed_bytes: u64, taken_bytes: u64) -> Result<()> {
+    let limit = fed_bytes.saturating_mul(INFLATED_RATIO_MAX).max(INFLATED_BYTES_FREE);
+    if taken_bytes <= limit {
+        return Ok(());
+    }
+    let reason = format!("it inflates to more than {INFLATED_RATIO_MAX} times its length");
+    Err(Error::GzipInvalid(reason))
 }
 
 impl<S: Sink> Write for Writer<S> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.take(bytes);
+        self.sink.take(bytes);
+        self.taken_bytes += bytes.len() as u64;
         Ok(bytes.len())
     }
 
@@ -88,6 +113,14 @@ mod tests {
         for step in [1, 2, 3, 7, 100, data.len()] {
             assert_eq!(inflate(&data, step).unwrap(), expected, "{step}");
         }
+    }
+
+    #[test]
+    fn a_short_file_of_endless_zeros_is_refused() {
+        assert!(check_ratio(10, INFLATED_BYTES_FREE).is_ok());
+        assert!(check_ratio(100 << 20, 19 << 30).is_ok());
+        let error = check_ratio(25 << 20, 24 << 30).unwrap_err();
+        assert!(matches!(error, Error::GzipInvalid(_)), "{error}");
     }
 
     #[test]

@@ -21,5 +21,5 @@ pub use digester::{Digester, Hasher, STATE_LENGTH};
 pub use error::{Error, Result};
 pub use manifest::{Descriptor, Format, MANIFEST_BYTES_MAX, Manifest};
 pub use name::{Component, Reference, RepositoryName, Tag, UploadId};
-pub use signed::{KeyId, SignatureFault, SignedManifest, SigningKey};
+pub use signed::{KeyId, SIGNATURE_BYTES_MAX, SignatureFault, SignedManifest, SigningKey};
 pub use upload_name::{Area, UploadName};

@@ -170,7 +170,7 @@ impl Shared {
     ) -> Result<LocalLayer> {
         let mut layer = self.store.open_blob(&stored.canonical)?.ok_or_else(|| self.unknown())?;
         for (link, name) in links {
-            self.publish_link(repository, link, &name)?;
+            self.store.publish_link(repository, link, &name)?;
         }
         if stored.named.algorithm().is_tarsum()
             && let Some(link) = links::read(repository, layout::layer_link(&stored.named))?
@@ -180,18 +180,5 @@ impl Shared {
         }
         self.store.area_changed(repository, Area::Layers);
         Ok(layer)
-    }
-
-    /// Gives the repository a layer under `name`. Of those with one TarSum the first has the name.
-    fn publish_link(&self, repository: &Folder, mut link: Draft<'_>, name: &Digest) -> Result<()> {
-        let at = layout::layer_link(name);
-        let place = repository.place(&at);
-        if name.algorithm().is_tarsum() {
-            link = match link.publish_new(place)? {
-                Some(link) if !self.store.is_pinned(repository, name)? => link,
-                Some(_) | None => return Ok(()),
-            };
-        }
-        link.publish(place)
     }
 }

@@ -13,6 +13,7 @@ use crate::store::{
     attributes::{self, Carried, attributes},
     blobs,
     directory::{Listing, Reading},
+    durable::Draft,
     folder::{self, Folder},
     layout,
     links::{self, Link},
@@ -128,7 +129,8 @@ impl Store {
                 Some(file) => attributes::change(&file, change, &place.path())?,
                 None => {
                     let carried = Carried::default().but(change);
-                    links::write(self.scratch()?, place, canonical, &carried)?;
+                    let link = links::draft(self.scratch()?, canonical, &carried)?;
+                    self.publish_link(repository, link, name)?;
                     self.area_changed(repository, Area::Layers);
                 }
             }
@@ -147,6 +149,24 @@ impl Store {
             Ok(None) | Err(Error::LinkDamaged { .. }) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Gives `repository` a layer under `name`. Of those with one TarSum the first has the name.
+    pub(super) fn publish_link(
+        &self, repository: &Folder, mut link: Draft<'_>, name: &Digest,
+    ) -> Result<()> {
+        let at = layout::layer_link(name);
+        let place = repository.place(&at);
+        if name.algorithm().is_tarsum() {
+            if let Some(parent) = at.parent() {
+                repository.make_folders(parent)?;
+            }
+            link = match link.publish_new(place)? {
+                Some(link) if !self.is_pinned(repository, name)? => link,
+                Some(_) | None => return Ok(()),
+            };
+        }
+        link.publish(place)
     }
 
     /// Calls `make` to make something in the folder that `open` opens; once more when the repository

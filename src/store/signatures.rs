@@ -5,7 +5,8 @@
 //! signatures, with a key of the store's own. What is read is a document that verifies, either way.
 
 use crate::model::{
-    Algorithm, Digest, Error, MANIFEST_BYTES_MAX, Manifest, Result, SignedManifest, SigningKey,
+    Algorithm, Digest, Error, MANIFEST_BYTES_MAX, Manifest, Result, SIGNATURE_BYTES_MAX,
+    SignedManifest, SigningKey,
 };
 use crate::registry::{Cursor as _, Layer as _};
 use crate::store::{
@@ -13,7 +14,7 @@ use crate::store::{
     attributes::Carried,
     blobs,
     directory::Listing,
-    folder::Folder,
+    folder::{self, Folder},
     layout, links,
     repository::{LocalRepository, live_digests},
 };
@@ -124,16 +125,17 @@ impl LocalRepository {
         if !is_payload(&bytes) {
             return Ok(Some(bytes));
         }
-        let kept = self.kept_signatures(folder, digest)?;
-        let signatures = kept.iter().map(Vec::as_slice);
-        let signed = match SignedManifest::assemble(&bytes, signatures) {
-            Ok(signed) => signed.verified(),
-            Err(Error::SignatureMissing) => None,
-            Err(error) => {
-                log::warn!("the signatures kept of {digest} are left out: {error}");
-                None
+        let mut signed: Option<SignedManifest> = None;
+        // One by one: what is wrong with one says nothing about the others.
+        for signature in self.kept_signatures(folder, digest)? {
+            let one = SignedManifest::assemble(&bytes, [signature.as_slice()]);
+            match (one.map(SignedManifest::verified), &mut signed) {
+                (Ok(Some(one)), Some(signed)) => signed.merge(&one),
+                (Ok(Some(one)), none) => *none = Some(one),
+                (Ok(None), _) => log::warn!("a signature kept of {digest} does not hold"),
+                (Err(error), _) => log::warn!("a signature kept of {digest} is left out: {error}"),
             }
-        };
+        }
         match signed.map_or_else(|| self.store.sign(&bytes, digest), Ok) {
             Ok(signed) => Ok(Some(signed.document())),
             // Nothing that can be signed: whoever reads it is told.
@@ -165,6 +167,12 @@ impl LocalRepository {
         while let Some((name, _)) = names.next()?
             && signatures.len() < SIGNATURES_MAX
         {
+            let length =
+                self.store.stat_blob(&name).ok().flatten().map(|stat| folder::length(&stat));
+            if length.is_some_and(|length| length > SIGNATURE_BYTES_MAX as u64) {
+                log::warn!("the signature {name} on {digest} is too long and left out");
+                continue;
+            }
             match self.store.read_manifest(&name) {
                 Ok(signature) => signatures.extend(signature),
                 Err(Error::Damaged { .. } | Error::ManifestTooLarge { .. }) => {

@@ -28,6 +28,8 @@ use std::collections::BTreeMap;
 
 /// How many signatures a manifest may have: nobody needs more, and each takes time to verify.
 const SIGNATURES_MAX: usize = 64;
+/// Longest signature by itself, with its key or certificates, in bytes.
+pub const SIGNATURE_BYTES_MAX: usize = 64 << 10;
 
 /// A payload and the signatures on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +98,10 @@ impl SignedManifest {
         let end = head_length(&payload)?;
         for (number, block) in (1..).zip(&blocks) {
             let format = block.format().map_err(|reason| rejected(number, reason))?;
+            if block.compact().len() > SIGNATURE_BYTES_MAX {
+                let reason = format!("it has more than {SIGNATURE_BYTES_MAX} bytes");
+                return Err(rejected(number, reason));
+            }
             // The document is the payload up to here: a signature that cuts elsewhere would be over
             // members that nobody sees in it, or over none of them.
             if format.length != end as u64 || format.tail != payload[end..] {
