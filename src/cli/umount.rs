@@ -161,9 +161,15 @@ mod tests {
     fn who_uses_a_folder_is_named() {
         let dir = tempfile::tempdir().unwrap();
         assert!(users(dir.path()).is_empty());
+        let mut sleeper =
+            std::process::Command::new("sleep").arg("60").current_dir(dir.path()).spawn().unwrap();
         let _open = fs::File::create(dir.path().join("file")).unwrap();
-        let pid = std::process::id().to_string();
-        assert!(users(dir.path()).iter().any(|user| user.starts_with(&pid)));
-        assert!(busy(dir.path()).contains(&pid) && busy(dir.path()).contains("--lazy"));
+        let [own, other] = [std::process::id(), sleeper.id()].map(|pid| format!("{pid} "));
+        let (users, said) = (users(dir.path()), busy(dir.path()));
+        sleeper.kill().unwrap();
+        sleeper.wait().unwrap();
+        assert!(users.iter().any(|user| user.starts_with(&other)), "{users:?}");
+        assert!(said.contains(&other) && said.contains("--lazy"), "{said}");
+        assert!(!said.contains(&own), "{said}");
     }
 }
