@@ -301,3 +301,18 @@ fn a_manifest_belongs_to_who_owns_its_first_tag() {
         ",
     );
 }
+
+#[test]
+fn a_manifest_that_is_put_again_by_its_digest_has_the_time_of_then() {
+    needs!("fuse", "root");
+    in_a_mount(
+        "
+        mkdir a
+        put config a/layers/@config
+        put hello a/layers/@hello
+        put image a/manifests/@image
+        touch 1000000000 a/manifests/@image
+        put image a/manifests/@image
+        ",
+    );
+}

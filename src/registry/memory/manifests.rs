@@ -79,7 +79,10 @@ impl ManifestService for MemoryRepository {
         revision.manifest = with_signatures_of(manifest, &revision.manifest)?;
         match tag {
             Some(tag) => folder.point(&tag, digest, attributes),
-            None => revision.marks.change(attributes),
+            None => {
+                revision.marks.touch();
+                revision.marks.change(attributes);
+            }
         }
         Ok(digest)
     }
