@@ -137,6 +137,11 @@ impl Outcome {
         // rsync says twice that it fails, and where in its source.
         lines.retain(|line| !line.trim().is_empty() && !line.starts_with("rsync error:"));
         lines.dedup();
+        // busybox goes on after an error, and finds the file gone already or not yet.
+        let goes_on = |line: &String| line.contains("can't preserve");
+        if !lines.iter().all(goes_on) {
+            lines.retain(|line| !goes_on(line));
+        }
         // One line for each thing in a folder comes in the order in which the disk lists them.
         if ["cp: ", "rm: "].iter().any(|name| lines.iter().all(|line| line.starts_with(name))) {
             lines.sort();
