@@ -1,11 +1,13 @@
 //! Which open files the kernel reads by itself (passthrough), and with which backing each.
 //!
 //! The kernel wants one backing for all files of an inode that are open at once: while there is one,
-//! it refuses every open with another or without (measured on 6.18; the other order, a file without
-//! and then one with a backing, is fine). So a layer is read by passthrough where that is possible.
+//! it refuses every open with another or without, with EIO (measured on 6.18). It would take a file
+//! without and then one with a backing; but two answers may reach it in another order than they were
+//! given, so here, too, all open files of an inode have the backing, or none has. So a layer is read by
+//! passthrough where that is possible; one that somebody has open to write is read directly.
 //! Where the kernel refuses the first backing of all (no privilege, a store on overlayfs), layers are
-//! cached from then on; where it refuses a later one, that one file is direct. An open that another
-//! backing of the same inode excludes is [`Choice::Stale`]: it has to get another inode.
+//! cached from then on; where it refuses a later one, that one file is direct. An open that a backing
+//! of the same inode excludes is [`Choice::Stale`]: it has to get another inode.
 
 use crate::fs::inodes::Ino;
 use lru::LruCache;
@@ -18,6 +20,9 @@ const IDLE_BACKINGS_MAX: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 
 /// Which file a backing reads: device and inode in the store.
 pub(super) type Identity = (u64, u64);
+
+/// A backing, and what it reads.
+type Known<B> = (Identity, Arc<B>);
 
 /// How a layer is to be opened.
 pub(super) enum Choice<B> {
@@ -38,9 +43,30 @@ pub(super) struct Backings<B> {
 
 struct Table<B> {
     enabled: bool,
-    recent: LruCache<Ino, (Identity, Arc<B>)>,
-    open: HashMap<u64, (Ino, Identity, Arc<B>)>,
-    counts: HashMap<Ino, usize>,
+    recent: LruCache<Ino, Known<B>>,
+    /// By their handles; with what the kernel reads, if it does.
+    open: HashMap<u64, (Ino, Option<Known<B>>)>,
+    uses: HashMap<Ino, Use>,
+}
+
+/// The open files of an inode.
+struct Use {
+    count: usize,
+    /// Whether the kernel reads them; all of them or none.
+    passthrough: bool,
+}
+
+impl<B> Table<B> {
+    fn insert(&mut self, ino: Ino, handle: u64, backing: Option<Known<B>>) {
+        let passthrough = backing.is_some();
+        self.open.insert(handle, (ino, backing));
+        self.uses.entry(ino).or_insert(Use { count: 0, passthrough }).count += 1;
+    }
+
+    /// Which backing the files of the inode have that are open; `None` when none is.
+    fn passthrough(&self, ino: Ino) -> Option<bool> {
+        self.uses.get(&ino).map(|open| open.passthrough)
+    }
 }
 
 impl<B> Default for Backings<B> {
@@ -49,7 +75,7 @@ impl<B> Default for Backings<B> {
             enabled: true,
             recent: LruCache::new(IDLE_BACKINGS_MAX),
             open: HashMap::new(),
-            counts: HashMap::new(),
+            uses: HashMap::new(),
         };
         Self { table: Mutex::new(table) }
     }
@@ -71,15 +97,22 @@ impl<B> Backings<B> {
         if !table.enabled {
             return Choice::Cached;
         }
-        let in_use = table.counts.contains_key(&ino);
+        let in_use = match table.passthrough(ino) {
+            Some(false) => {
+                table.insert(ino, handle, None);
+                return Choice::Direct;
+            }
+            in_use => in_use.is_some(),
+        };
         let known = match table.recent.get(&ino) {
             Some((known, backing)) if *known == identity => Some(Arc::clone(backing)),
             Some(_) => None,
             // Pushed out of the recent ones while open.
             None if in_use => {
-                let mut open = table.open.values();
-                let found = open.find(|(of, known, _)| *of == ino && *known == identity);
-                found.map(|(_, _, backing)| Arc::clone(backing))
+                let of_inode = table.open.values().filter(|(of, _)| *of == ino);
+                let mut backings = of_inode.filter_map(|(_, backing)| backing.as_ref());
+                let found = backings.find(|(known, _)| *known == identity);
+                found.map(|(_, backing)| Arc::clone(backing))
             }
             None => None,
         };
@@ -89,36 +122,43 @@ impl<B> Backings<B> {
             None if in_use => return Choice::Stale,
             None => match make() {
                 Ok(backing) => Arc::new(backing),
-                Err(error) if table.open.is_empty() => {
+                Err(error) if table.uses.values().all(|open| !open.passthrough) => {
                     log::info!("layers are read through the daemon, not by passthrough: {error}");
                     table.enabled = false;
                     return Choice::Cached;
                 }
                 Err(error) => {
                     log::debug!("no passthrough for inode {}: {error}", ino.0);
+                    table.insert(ino, handle, None);
                     return Choice::Direct;
                 }
             },
         };
         table.recent.put(ino, (identity, Arc::clone(&backing)));
-        table.open.insert(handle, (ino, identity, Arc::clone(&backing)));
-        *table.counts.entry(ino).or_default() += 1;
+        table.insert(ino, handle, Some((identity, Arc::clone(&backing))));
         Choice::Passthrough(backing)
     }
 
-    /// Whether a file of the inode is open by passthrough: then no other file of it can be opened.
-    pub(super) fn is_in_use(&self, ino: Ino) -> bool {
-        self.table.lock().counts.contains_key(&ino)
+    /// Opens the file `handle` of the inode `ino` as `choice`, for which there is no backing.
+    pub(super) fn choose_without(&self, ino: Ino, handle: u64, choice: Choice<B>) -> Choice<B> {
+        let mut table = self.table.lock();
+        if table.passthrough(ino) == Some(true) {
+            return Choice::Stale;
+        }
+        if table.enabled {
+            table.insert(ino, handle, None);
+        }
+        choice
     }
 
     /// The file `handle` was closed for the last time.
     pub(super) fn release(&self, handle: u64) {
         let mut table = self.table.lock();
-        let Some((ino, _, backing)) = table.open.remove(&handle) else { return };
-        if let Some(count) = table.counts.get_mut(&ino) {
-            *count -= 1;
-            if *count == 0 {
-                table.counts.remove(&ino);
+        let Some((ino, backing)) = table.open.remove(&handle) else { return };
+        if let Some(open) = table.uses.get_mut(&ino) {
+            open.count -= 1;
+            if open.count == 0 {
+                table.uses.remove(&ino);
             }
         }
         drop(table);
@@ -162,11 +202,27 @@ mod tests {
         assert!(backing(old).is_some());
         let new = backings.choose(Ino(2), 2, (1, 2), || Ok("new"));
         assert!(matches!(new, Choice::Stale));
-        assert!(backings.is_in_use(Ino(2)));
         backings.release(1);
-        assert!(!backings.is_in_use(Ino(2)));
         let new = backing(backings.choose(Ino(2), 3, (1, 2), || Ok("new")));
         assert_eq!(new.as_deref(), Some(&"new"));
+    }
+
+    /// However the answers overtake each other on the way to the kernel.
+    #[test]
+    fn files_with_and_without_a_backing_are_never_open_together() {
+        let backings = Backings::default();
+        let written = |handle| backings.choose_without(Ino(2), handle, Choice::Direct);
+        let read = |handle| backings.choose(Ino(2), handle, (1, 1), || Ok(()));
+        assert!(matches!(written(1), Choice::Direct));
+        assert!(matches!(read(2), Choice::Direct));
+        backings.release(1);
+        assert!(matches!(read(3), Choice::Direct));
+        backings.release(2);
+        backings.release(3);
+        assert!(matches!(read(4), Choice::Passthrough(_)));
+        assert!(matches!(written(5), Choice::Stale));
+        backings.release(4);
+        assert!(matches!(written(6), Choice::Direct));
     }
 
     #[test]

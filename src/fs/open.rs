@@ -333,12 +333,19 @@ impl RegistryFs {
     }
 
     /// Takes back an open that the kernel would refuse beside others of this inode. The name gets
-    /// another number, and the kernel, which is told that this one is stale, opens that.
+    /// another number, and the kernel, which is told that this one is stale, opens that; so nothing
+    /// is lost that nobody was told of.
     pub(super) fn abandon(&self, opened: &Opened) {
         if let Ok(node) = self.node(opened.ino) {
             self.inodes.detach(&node);
         }
-        self.release(opened.handle);
+        drop(self.begin_release(opened.handle));
+    }
+
+    /// As [`Self::abandon`], of what the kernel will not hear.
+    pub(super) fn abandon_created(&self, entry: &Entry, opened: &Opened) {
+        self.abandon(opened);
+        self.inodes.forget(entry.ino, 1);
     }
 
     /// The last close of `handle`. Nobody is told of errors any more, so nothing that a user could

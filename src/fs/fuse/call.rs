@@ -6,6 +6,7 @@ use crate::fs::fault::{Fault, Result};
 use crate::fs::fuse::adapter::FuseAdapter;
 use crate::fs::fuse::encode::{GENERATION, file_attr};
 use crate::fs::handles::{Kept, Opened, Reading};
+use crate::fs::open::OpenMode;
 use crate::fs::{Busy, Caller, Entry, Ino, RegistryFs};
 use crate::registry::Capacity;
 use fuser::{
@@ -106,6 +107,22 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     text
 }
 
+/// Creates and opens a file which reads ask for. What is there by now and is read by passthrough is
+/// opened under another inode.
+pub(super) fn create_apart(
+    adapter: &FuseAdapter, call: &Call, permissions: u32, mode: OpenMode,
+) -> Result<(Entry, Opened)> {
+    loop {
+        let (entry, opened) =
+            call.fs().create(&call.caller, call.ino, &call.name, permissions, mode)?;
+        let (ino, handle) = (opened.ino, opened.handle);
+        match adapter.backings.choose_without(ino, handle, Choice::Direct) {
+            Choice::Stale => call.fs().abandon_created(&entry, &opened),
+            Choice::Direct | Choice::Cached | Choice::Passthrough(_) => return Ok((entry, opened)),
+        }
+    }
+}
+
 /// Answers an open, by passthrough where that is possible.
 pub(super) fn reply_opened(adapter: &FuseAdapter, opened: &Opened, reply: ReplyOpen) {
     let mut flags = FopenFlags::empty();
@@ -129,11 +146,13 @@ pub(super) fn reply_opened(adapter: &FuseAdapter, opened: &Opened, reply: ReplyO
             let make = || reply.open_backing(file.as_fd());
             adapter.backings.choose(opened.ino, opened.handle, stat.unwrap_or_default(), make)
         }
-        None if adapter.backings.is_in_use(opened.ino) => Choice::Stale,
-        None => match &opened.reading {
-            Reading::Layer(..) | Reading::Cached(_) => Choice::Cached,
-            Reading::Direct => Choice::Direct,
-        },
+        None => {
+            let choice = match &opened.reading {
+                Reading::Layer(..) | Reading::Cached(_) => Choice::Cached,
+                Reading::Direct => Choice::Direct,
+            };
+            adapter.backings.choose_without(opened.ino, opened.handle, choice)
+        }
     };
     match choice {
         Choice::Passthrough(backing) => reply.opened_passthrough(handle, flags, &backing),

@@ -12,7 +12,7 @@ pub(super) use adapter::FuseAdapter;
 use crate::fs::counters::Operation;
 use crate::fs::folders::Row;
 use crate::fs::fuse::adapter::READ_BUFFER;
-use crate::fs::fuse::call::{reply_opened, reply_room};
+use crate::fs::fuse::call::{create_apart, reply_opened, reply_room};
 use crate::fs::fuse::encode::{
     GENERATION, allocations, check_regular, configure, file_attr, file_type, open_mode,
     rename_mode, time,
@@ -165,9 +165,7 @@ impl fuser::Filesystem for FuseAdapter {
         let _turn = self.turns.take();
         let call = self.call_name(Operation::Create, request, parent, name);
         let open = open_mode(OpenFlags(flags));
-        let created = call
-            .run(|call| call.fs().create(&call.caller, call.ino, &call.name, mode & !umask, open));
-        match created {
+        match call.run(|call| create_apart(self, call, mode & !umask, open)) {
             Ok((entry, opened)) => {
                 let attr = file_attr(entry.ino, &entry.stat);
                 let flags = FopenFlags::FOPEN_DIRECT_IO;
