@@ -28,21 +28,9 @@ fn with_image(mount: &Mount) -> Digest {
     Digest::sha256(manifest.as_bytes())
 }
 
-/// `vec/s1` with the layers that the signed manifests of the fixtures refer to.
-fn with_signed_layers(mount: &Mount) {
-    let layers = [
-        "d8fabc8c9378e87a3befe970bfa5fd61d6f7c0d50edaf325208f6451e51ba336",
-        "f91f4583261079e856ea3c35591b0645486a23d2a4acbcdf650acf704b568fa3",
-    ];
-    run_in(mount.path(), "mkdir -p vec/s1");
-    for layer in layers {
-        let file = fixture(layer);
-        run_in(mount.path(), &format!("cp {file} vec/s1/layers/sha256:{layer}"));
-    }
-}
-
-fn fixture(name: &str) -> String {
-    format!("{}/tests/fixtures/schema1/{name}", env!("CARGO_MANIFEST_DIR"))
+/// A signed manifest of `vec/s1`.
+fn signed_fixture(name: &str) -> String {
+    common::fixture("schema1").join(name).display().to_string()
 }
 
 fn tag(text: &str) -> Tag {
@@ -87,8 +75,8 @@ fn a_manifest_is_got_by_tag_and_by_digest() {
 fn a_put_reads_the_tag_in_the_manifest() {
     needs!("fuse");
     let (mount, registry) = both();
-    with_signed_layers(&mount);
-    let file = fixture("valid-es256.json");
+    mount.push_signed_layers("vec/s1");
+    let file = signed_fixture("valid-es256.json");
     let signed = Manifest::parse(&fs::read(&file).unwrap()).unwrap();
     let repository = repository(&*registry, "vec/s1");
     let digest = repository.manifests().put(&signed, &PutAs::TagInside, &as_it_is()).unwrap();
@@ -218,10 +206,10 @@ fn every_repository_is_listed() {
 fn signing_is_apart_from_manifests() {
     needs!("fuse", "getfattr");
     let (mount, registry) = both();
-    with_signed_layers(&mount);
+    mount.push_signed_layers("vec/s1");
     let repository = repository(&*registry, "vec/s1");
     let put = |name: &str| {
-        let manifest = Manifest::parse(&fs::read(fixture(name)).unwrap()).unwrap();
+        let manifest = Manifest::parse(&fs::read(signed_fixture(name)).unwrap()).unwrap();
         let verified = manifest.signed().map(|signed| signed.verify().is_ok());
         (verified, repository.manifests().put(&manifest, &PutAs::TagInside, &as_it_is()))
     };
@@ -232,7 +220,7 @@ fn signing_is_apart_from_manifests() {
     assert!(verified.is_none() && matches!(refused, Err(Error::SignatureMissing)));
     session_with(
         &mount,
-        &[("BAD", &fixture("bad-signature-flipped-es256.json"))],
+        &[("BAD", &signed_fixture("bad-signature-flipped-es256.json"))],
         "
         $ cp $BAD vec/s1/manifests/bad
         cp: failed to close 'vec/s1/manifests/bad': Key was rejected by service

@@ -6,35 +6,19 @@ mod common;
 use common::{Mount, Registry, image, needs, noise, run_in, session_with};
 use std::{fs, io::Write as _, path::Path};
 
-/// The two layers that the manifests of `vec/s1` refer to.
-const LAYERS: [&str; 2] = [
-    "d8fabc8c9378e87a3befe970bfa5fd61d6f7c0d50edaf325208f6451e51ba336",
-    "f91f4583261079e856ea3c35591b0645486a23d2a4acbcdf650acf704b568fa3",
-];
-/// The names of the keys that signed them.
+/// The names of the keys that signed the manifests of `vec/s1`.
 const KEY: &str = "PZHS:CGEZ:AQIX:BWUY:DSP5:DXIJ:3LVN:LX3W:HEJB:RHHE:XWWR:SW6O";
 const OTHER_KEY: &str = "WHZQ:DQPT:UYYA:BSLY:JKM5:R22B:EEDC:X4W6:WF5F:6BKW:KEJE:VCCI";
 
 fn fixtures() -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/schema1");
-    folder.to_str().unwrap().to_owned()
+    common::fixture("schema1").display().to_string()
 }
 
 /// A mount with the layers of `vec/s1` in that repository.
 fn filled() -> Mount {
     let mount = Mount::empty();
-    fill(&mount, "vec/s1");
+    mount.push_signed_layers("vec/s1");
     mount
-}
-
-fn fill(mount: &Mount, repository: &str) {
-    for layer in LAYERS {
-        let (from, to) = (fixtures(), mount.path().join(repository).display().to_string());
-        run_in(
-            mount.path(),
-            &format!("mkdir -p {to}; cp {from}/{layer} {to}/layers/sha256:{layer}"),
-        );
-    }
 }
 
 #[test]
@@ -122,7 +106,7 @@ fn a_signature_that_does_not_hold_is_refused_with_its_key() {
 fn a_signed_manifest_under_a_wrong_name_is_refused_and_the_right_one_named() {
     needs!("fuse");
     let mount = filled();
-    fill(&mount, "other");
+    mount.push_signed_layers("other");
     session_with(
         &mount,
         &[("FIXTURES", &*fixtures())],

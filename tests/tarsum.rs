@@ -4,18 +4,14 @@
 
 mod common;
 
-use common::{Mount, Registry, digest_of_file, needs, run_in, session_with};
+use common::{Mount, Registry, digest_of_file, fixture, needs, run_in, session_with};
 use serde_json::Value;
-use std::{fs, path::Path, path::PathBuf};
+use std::{fs, path::Path};
 
 /// Archives of `tests/fixtures/tarsum`, and what variables of a session call them: two with the same
 /// files in another order, which have one TarSum, one of another file, and one without any.
 const ARCHIVES: [(&str, &str); 4] =
     [("AB", "two-files-ab"), ("BA", "two-files-ba"), ("ONE", "one-file"), ("EMPTY", "empty-1024")];
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
-}
 
 /// For each archive: `$AB` is the file, `$AB_SHA256` its digest, `$AB_V1` its TarSum, `$AB_DEV` and
 /// `$AB_V0` those of the other versions, `$AB_512` the one with the other hash.

@@ -10,26 +10,19 @@ use serde::Deserialize;
 use std::{
     fs,
     path::{Path, PathBuf},
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// How many of the processes that use a mount are named.
 const USERS_SHOWN_MAX: usize = 5;
 /// How long a mount may take to say whether it lives, before its daemon counts as hanging.
 const PROBE_PATIENCE: Duration = Duration::from_secs(5);
-/// How long a mount may be in use before that is said: `regfs status`, file managers and indexers
-/// open something in it and are gone at once.
-const LOOK_PATIENCE: Duration = Duration::from_millis(500);
-/// How long to wait between two tries.
-const LOOK_PAUSE: Duration = Duration::from_millis(20);
-
 /// Unmounts the registry at `mountpoint`.
 pub(super) fn run(mountpoint: &Path, lazy: bool) -> Result<()> {
     let (path, entry) = find(mountpoint)?;
     // Before the mount is gone, since afterwards nothing tells.
     let daemon = if lazy { None } else { daemon_of(&path)? };
-    match unmount(&path, lazy) {
+    match mount::patiently(MountError::is_busy, || mount::unmount(&path, lazy)) {
         Ok(()) => {}
         Err(error) if error.is_busy() => bail!("{}", busy(&path)),
         Err(error) => return Err(error.into()),
@@ -47,19 +40,6 @@ pub(super) fn run(mountpoint: &Path, lazy: bool) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// Unmounts, and waits a little for those who only look.
-fn unmount(path: &Path, lazy: bool) -> Result<(), MountError> {
-    let start = Instant::now();
-    loop {
-        match mount::unmount(path, lazy) {
-            Err(error) if error.is_busy() && start.elapsed() < LOOK_PATIENCE => {
-                thread::sleep(LOOK_PAUSE);
-            }
-            outcome => return outcome,
-        }
-    }
 }
 
 /// The regfs mount at `mountpoint`, by its real path.
@@ -107,10 +87,7 @@ fn is_mounted_elsewhere(gone: &MountEntry) -> bool {
 
 /// Says that `path` is in use, and by whom, as far as this user can see.
 fn busy(path: &Path) -> String {
-    let mut users = users(path);
-    // Who asks may stand in it as well, and ends by itself.
-    let own = format!("{} ", std::process::id());
-    users.retain(|user| !user.starts_with(&own));
+    let users = users(path);
     let mut shown: Vec<_> = users.iter().take(USERS_SHOWN_MAX).cloned().collect();
     if users.len() > shown.len() {
         shown.push(format!("and {} more", users.len() - shown.len()));
@@ -122,12 +99,15 @@ fn busy(path: &Path) -> String {
     )
 }
 
-/// `PID NAME` of each process with a working folder, a root or an open file in `path`.
+/// `PID NAME` of each other process with a working folder, a root or an open file in `path`.
 fn users(path: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let name = process.file_name();
-        let Some(pid) = name.to_str().filter(|name| name.parse::<u32>().is_ok()) else { continue };
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        if pid == std::process::id() {
+            continue;
+        }
         let folder = format!("/proc/{pid}");
         let files = fs::read_dir(format!("{folder}/fd")).into_iter().flatten().flatten();
         let links = ["cwd", "root", "exe"].map(|link| PathBuf::from(&folder).join(link));

@@ -63,12 +63,10 @@ impl RegistryFs {
             Ok((stat, life)) if !known.detached => (stat, life),
             Ok((stat, _)) => (FileStat { link_count: 0, ..stat }, UNPUBLISHED_LIFE),
             // An open file whose name is gone: nothing more is known of it.
-            Err(Fault::NoEntry) if known.detached => (self.removed(ino, &known), UNPUBLISHED_LIFE),
-            Err(Fault::Registry(error)) if error.is_unknown() && known.detached => {
+            Err(fault) if fault.is_gone() && known.detached => {
                 (self.removed(ino, &known), UNPUBLISHED_LIFE)
             }
-            Err(Fault::NoEntry) => return Err(Fault::Stale),
-            Err(Fault::Registry(error)) if error.is_unknown() => return Err(Fault::Stale),
+            Err(fault) if fault.is_gone() => return Err(Fault::Stale),
             Err(fault) => return Err(fault),
         };
         Ok(Entry { ino, stat, life })

@@ -89,6 +89,11 @@ impl Fault {
         Error::name_invalid(kind, &name.to_string_lossy(), reason).into()
     }
 
+    /// Whether what was asked for is simply not there.
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(self, Self::NoEntry) || matches!(self, Self::Registry(error) if error.is_unknown())
+    }
+
     /// `name` was to be new, and is taken.
     pub(super) fn exists(name: &OsStr) -> Self {
         Error::Exists(name.to_string_lossy().into_owned()).into()

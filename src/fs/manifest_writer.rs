@@ -85,22 +85,22 @@ pub(super) struct DraftStat {
 }
 
 /// What a writer begins with.
-#[derive(Clone, Copy)]
-pub(super) enum Start<'a> {
+pub(super) enum Start {
     /// With nothing; nothing is stored under the name.
     New,
     /// With nothing; what is stored under the name stays until something is put.
     Emptied,
     /// With the bytes of the manifest that is to be changed.
-    Stored(&'a Manifest),
+    Stored(Manifest),
 }
 
 impl ManifestWriter {
     /// Begins to write `target`.
     pub(super) fn begin(
-        repository: Arc<dyn Repository>, target: Reference, start: Start<'_>,
+        repository: Arc<dyn Repository>, target: Reference, start: Start,
         attributes: AttributesChange,
     ) -> Self {
+        let makes_name = matches!(start, Start::New);
         let (bytes, published) = match start {
             Start::New | Start::Emptied => (Vec::new(), false),
             Start::Stored(manifest) => (manifest.bytes().to_vec(), true),
@@ -110,7 +110,7 @@ impl ManifestWriter {
         let draft = Draft {
             bytes,
             dirty: false,
-            makes_name: matches!(start, Start::New),
+            makes_name,
             published,
             refused: None,
             old,

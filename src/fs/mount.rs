@@ -32,10 +32,11 @@ use std::{
 
 /// How long a mount that is in the way may take to answer before it counts as hanging.
 const PROBE_PATIENCE: Duration = Duration::from_secs(5);
-/// How long a mount may go on after its daemon was killed: the kernel ends a process bit by bit.
-const LEAVING_PATIENCE: Duration = Duration::from_millis(500);
-/// How long to wait between two looks at one that is leaving.
-const LEAVING_PAUSE: Duration = Duration::from_millis(20);
+/// How long what passes by itself may take. The kernel ends a killed daemon bit by bit; `regfs status`,
+/// file managers and indexers open something in a mount and are gone at once.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How long to wait between two tries.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Mount options that are flags to the kernel, by the names that mount(8) has for them.
 pub const FLAGS: &[(&str, MountFlags)] = &[
@@ -125,15 +126,24 @@ where
 /// A daemon that was killed a moment ago still answers, and its mount may go at any time: so what is
 /// in the way is waited for a little before it is said.
 pub fn prepare(mountpoint: &Path) -> Result<PathBuf, MountError> {
+    patiently(MountError::may_pass, || {
+        loop {
+            if let Some(path) = try_prepare(mountpoint)? {
+                return Ok(path);
+            }
+        }
+    })
+}
+
+/// Calls `attempt` again, for a moment, while it fails for a reason that may pass.
+pub fn patiently<T>(
+    may_pass: impl Fn(&MountError) -> bool, mut attempt: impl FnMut() -> Result<T, MountError>,
+) -> Result<T, MountError> {
     let start = Instant::now();
     loop {
-        match try_prepare(mountpoint) {
-            Ok(Some(path)) => return Ok(path),
-            Ok(None) => {}
-            Err(error) if error.may_pass() && start.elapsed() < LEAVING_PATIENCE => {
-                thread::sleep(LEAVING_PAUSE);
-            }
-            Err(error) => return Err(error),
+        match attempt() {
+            Err(error) if may_pass(&error) && start.elapsed() < PATIENCE => thread::sleep(PAUSE),
+            outcome => return outcome,
         }
     }
 }

@@ -33,11 +33,8 @@ impl RegistryFs {
     /// while after somebody else has removed it, and then looks it up again. Who creates files would
     /// be told otherwise that there is none.
     pub(super) fn open(&self, ino: Ino, mode: OpenMode) -> Result<Opened> {
-        match self.open_known(ino, mode) {
-            Err(Fault::NoEntry) => Err(Fault::Stale),
-            Err(Fault::Registry(error)) if error.is_unknown() => Err(Fault::Stale),
-            opened => opened,
-        }
+        self.open_known(ino, mode)
+            .map_err(|fault| if fault.is_gone() { Fault::Stale } else { fault })
     }
 
     fn open_known(&self, ino: Ino, mode: OpenMode) -> Result<Opened> {
@@ -246,7 +243,7 @@ impl RegistryFs {
     }
 
     fn write_manifest(
-        &self, node: &Node, name: &RepositoryName, reference: Reference, start: Start<'_>,
+        &self, node: &Node, name: &RepositoryName, reference: Reference, start: Start,
         attributes: AttributesChange,
     ) -> Result<Handle> {
         let repository = self.repository(name);
@@ -259,15 +256,14 @@ impl RegistryFs {
     fn open_manifest(
         &self, node: &Node, name: &RepositoryName, reference: Reference, mode: OpenMode,
     ) -> Result<(Handle, Reading)> {
-        let stored = self.repository(name).manifests().get(&reference);
-        let start = match &stored {
+        let start = match self.repository(name).manifests().get(&reference) {
             Err(error) if error.is_unknown() && (mode.truncate || self.writers.has(node)) => {
                 Start::New
             }
             // Whatever is wrong with it, it is to be replaced.
             _ if mode.truncate => Start::Emptied,
             Ok(manifest) => Start::Stored(manifest),
-            Err(_) => return Err(stored.err().map_or(Fault::NoEntry, Fault::from)),
+            Err(error) => return Err(error.into()),
         };
         if mode.write {
             let attributes = match self.writers.get(node) {

@@ -55,16 +55,21 @@ impl Store {
     /// The bytes of a manifest's blob, which hash to `digest`. Errors: `ManifestTooLarge`,
     /// `Damaged`.
     pub(super) fn read_manifest(&self, digest: &Digest) -> Result<Option<Vec<u8>>> {
+        self.read_short(digest, MANIFEST_BYTES_MAX)
+    }
+
+    /// The bytes of a blob of at most `limit` bytes, which hash to `digest`. Errors:
+    /// `ManifestTooLarge`, `Damaged`.
+    pub(super) fn read_short(&self, digest: &Digest, limit: u64) -> Result<Option<Vec<u8>>> {
         let mut reads = 0;
         loop {
             let Some(layer) = self.open_blob(digest)? else { return Ok(None) };
-            if layer.length > MANIFEST_BYTES_MAX {
-                let length = layer.length;
-                return Err(Error::ManifestTooLarge { length, limit: MANIFEST_BYTES_MAX });
+            if layer.length > limit {
+                return Err(Error::ManifestTooLarge { length: layer.length, limit });
             }
             let mut bytes = Vec::new();
             (&layer.file)
-                .take(MANIFEST_BYTES_MAX + 1)
+                .take(limit + 1)
                 .read_to_end(&mut bytes)
                 .map_err(Error::io("read", self.root.path_of(layout::blob(digest))))?;
             if hash(digest, &bytes)? == *digest {

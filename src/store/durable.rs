@@ -150,9 +150,10 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// Puts the file at `to` whole, unless something lies there: then it is given back. The folder
-    /// of `to` exists.
+    /// Puts the file at `to` whole, unless something lies there: then it is given back. It was synced
+    /// before.
     pub(super) fn publish_new(mut self, to: Place<'_>) -> Result<Option<Self>> {
+        make_way(to)?;
         self.published = move_new(self.tmp.place(&self.name), to)?;
         Ok(Some(self).filter(|draft| !draft.published))
     }
@@ -226,14 +227,20 @@ impl Removed<'_> {
     }
 }
 
+/// Makes the folders in which `to` is to lie.
+fn make_way(to: Place<'_>) -> Result<()> {
+    match to.at.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => to.folder.make_folders(parent),
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Makes `from` appear as `to` whole, in place of what lies there; `from` was synced before.
 pub(super) fn move_over(from: Place<'_>, to: Place<'_>) -> Result<()> {
     let mut renames = 0;
     loop {
         // 1. The folders on the way.
-        if let Some(parent) = to.at.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            to.folder.make_folders(parent)?;
-        }
+        make_way(to)?;
         // 2. The name.
         renames += 1;
         match rename(from, to, RenameFlags::empty()) {

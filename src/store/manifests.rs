@@ -219,9 +219,18 @@ impl LocalRepository {
         moved
     }
 
-    /// Whether the manifest may be named `tag`. A damaged one may have any name.
-    fn check_name(&self, reference: &Reference, tag: &Tag) -> Result<()> {
-        match self.get(reference) {
+    /// The manifest `digest`, which `reference` was found to name.
+    fn read(&self, folder: &Folder, digest: &Digest, reference: &Reference) -> Result<Manifest> {
+        let bytes = self.document(folder, digest)?;
+        Manifest::parse(&bytes.ok_or_else(|| self.manifest_unknown(reference))?)
+    }
+
+    /// Checks that what `reference` was found to name may be named `tag`. What is damaged may have any
+    /// name.
+    fn check_name(
+        &self, folder: &Folder, found: &Found, reference: &Reference, tag: &Tag,
+    ) -> Result<()> {
+        match self.read(folder, &found.digest, reference) {
             Ok(manifest) => check_tag(self, &manifest, tag),
             Err(
                 Error::Damaged { .. } | Error::ManifestInvalid(_) | Error::ManifestTooLarge { .. },
@@ -274,8 +283,7 @@ impl ManifestService for LocalRepository {
     fn get(&self, reference: &Reference) -> Result<Manifest> {
         let folder = self.folder_with(reference)?;
         let found = self.resolve(&folder, reference)?;
-        let bytes = self.document(&folder, &found.digest)?;
-        Manifest::parse(&bytes.ok_or_else(|| self.manifest_unknown(reference))?)
+        self.read(&folder, &found.digest, reference)
     }
 
     fn put(
@@ -316,8 +324,8 @@ impl ManifestService for LocalRepository {
         self.store.scratch()?;
         let reference = Reference::Digest(*digest);
         let tag = |folder: Folder| {
-            self.resolve(&folder, &reference)?;
-            self.check_name(&reference, tag)?;
+            let found = self.resolve(&folder, &reference)?;
+            self.check_name(&folder, &found, &reference, tag)?;
             let carried = self.store.carried(&folder, &layout::tag_link(tag), change)?;
             self.store.move_tag(&folder, tag, digest, &carried)
         };
@@ -335,9 +343,10 @@ impl ManifestService for LocalRepository {
                 Retag::KeepExisting => Err(Error::Exists(format!("tag {to}"))),
             };
         }
-        self.check_name(&reference, to)?;
+        self.check_name(&folder, &found, &reference, to)?;
         if retag == Retag::Exchange {
-            self.check_name(&to.clone().into(), from)?;
+            let other = Reference::Tag(to.clone());
+            self.check_name(&folder, &self.resolve(&folder, &other)?, &other, from)?;
             return self.exchange_tags(&folder, from, to);
         }
         // A new name takes the tag's whole folder along, at once.

@@ -158,9 +158,6 @@ impl Store {
         let at = layout::layer_link(name);
         let place = repository.place(&at);
         if name.algorithm().is_tarsum() {
-            if let Some(parent) = at.parent() {
-                repository.make_folders(parent)?;
-            }
             link = match link.publish_new(place)? {
                 Some(link) if !self.is_pinned(repository, name)? => link,
                 Some(_) | None => return Ok(()),

@@ -14,7 +14,7 @@ use crate::store::{
     attributes::Carried,
     blobs,
     directory::Listing,
-    folder::{self, Folder},
+    folder::Folder,
     layout, links,
     repository::{LocalRepository, live_digests},
 };
@@ -167,16 +167,10 @@ impl LocalRepository {
         while let Some((name, _)) = names.next()?
             && signatures.len() < SIGNATURES_MAX
         {
-            let length =
-                self.store.stat_blob(&name).ok().flatten().map(|stat| folder::length(&stat));
-            if length.is_some_and(|length| length > SIGNATURE_BYTES_MAX as u64) {
-                log::warn!("the signature {name} on {digest} is too long and left out");
-                continue;
-            }
-            match self.store.read_manifest(&name) {
+            match self.store.read_short(&name, SIGNATURE_BYTES_MAX as u64) {
                 Ok(signature) => signatures.extend(signature),
-                Err(Error::Damaged { .. } | Error::ManifestTooLarge { .. }) => {
-                    log::warn!("the signature {name} on {digest} is damaged and left out");
+                Err(error @ (Error::Damaged { .. } | Error::ManifestTooLarge { .. })) => {
+                    log::warn!("the signature {name} on {digest} is left out: {error}");
                 }
                 Err(error) => return Err(error),
             }

@@ -35,6 +35,7 @@ pub(crate) use sides::{Sides, Table};
 use std::{
     fs,
     io::Write as _,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
     thread,
@@ -103,9 +104,21 @@ pub(crate) fn find_program(program: &Path) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.exists())
 }
 
-/// A scratch folder on the disk that cargo builds on, removed when dropped.
+/// A scratch folder on the disk that cargo builds on, removed when dropped. Tests have users who must
+/// get there: what is built in a home that is closed to others, as root's is, has it in `/var/tmp`.
 pub(crate) fn scratch() -> tempfile::TempDir {
-    tempfile::Builder::new().prefix("t").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+    let built = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let lets_others_in = |folder: &Path| {
+        fs::metadata(folder).is_ok_and(|found| found.permissions().mode() & 0o001 != 0)
+    };
+    let is_open = built.ancestors().all(lets_others_in);
+    let folder = if is_open { built } else { Path::new("/var/tmp") };
+    tempfile::Builder::new().prefix("t").tempdir_in(folder).unwrap()
+}
+
+/// What lies in `tests/fixtures`.
+pub(crate) fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
 /// Waits until `check` is true, and fails with `what` when that takes longer than `patience`.

@@ -1,7 +1,7 @@
 //! A mount of its own for each test, made by the real program.
 
 use super::process::{finish, is_running, run_in, shell};
-use super::{Image, eventually, scratch};
+use super::{Image, eventually, fixture, scratch};
 use rustix::{
     mount::{UnmountFlags, unmount},
     process::{Pid, Signal, kill_process},
@@ -25,6 +25,11 @@ pub(crate) struct Mount {
 
 /// How long mounting, unmounting and ending may take.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// The layers of `tests/fixtures/schema1`.
+const SIGNED_LAYERS: [&str; 2] = [
+    "d8fabc8c9378e87a3befe970bfa5fd61d6f7c0d50edaf325208f6451e51ba336",
+    "f91f4583261079e856ea3c35591b0645486a23d2a4acbcdf650acf704b568fa3",
+];
 /// The repository that [`Mount::with_image`] fills.
 const REPOSITORY: &str = "library/busybox";
 
@@ -76,6 +81,16 @@ impl Mount {
         }
         let manifest = image.blob(&image.manifest).display().to_string();
         run_in(&folder, &format!("cp {manifest} manifests/{tag}"));
+    }
+
+    /// Pushes the two layers that the signed manifests in `tests/fixtures/schema1` refer to.
+    pub(crate) fn push_signed_layers(&self, repository: &str) {
+        run_in(&self.path, &format!("mkdir -p {repository}"));
+        for layer in SIGNED_LAYERS {
+            let from = fixture("schema1").join(layer);
+            let from = from.display();
+            run_in(&self.path, &format!("cp {from} {repository}/layers/sha256:{layer}"));
+        }
     }
 
     /// Pushes `bytes` as a layer; gives its digest.

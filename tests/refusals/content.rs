@@ -2,7 +2,7 @@
 
 use super::matrix::{Matrix, Tool, copying_tools, moving_tools, tool};
 use crate::common::{self, Mount, digest_of, manifest_of, needs, run_in};
-use std::{fs, path::Path};
+use std::fs;
 
 /// A Python program that forgets to close what it writes.
 const FORGETFUL: &str = "python3 -c 'import os; os.write(os.open(\"$TARGET\", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), b\"hello\")'";
@@ -209,14 +209,8 @@ fn a_manifest_before_its_layers() {
 
 /// A repository with all that the signed manifests of the fixtures refer to, and the bytes of one.
 fn signed(mount: &Mount, name: &str) -> Vec<u8> {
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/schema1");
-    for blob in fs::read_dir(&fixtures).unwrap() {
-        let name = blob.unwrap().file_name().into_string().unwrap();
-        if name.len() == 64 {
-            mount.push_layer("vec/s1", &fs::read(fixtures.join(name)).unwrap());
-        }
-    }
-    fs::read(fixtures.join(name)).unwrap()
+    mount.push_signed_layers("vec/s1");
+    fs::read(common::fixture("schema1").join(name)).unwrap()
 }
 
 #[test]
