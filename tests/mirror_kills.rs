@@ -112,6 +112,7 @@ struct Scene {
 impl Scene {
     /// Mirrors in one way until that succeeds, killed at random points before.
     fn mirror(&mut self, way: &str, kills_max: u64, usual: &mut Duration) {
+        eprintln!("{way}");
         // What was copied before a kill need not be copied again: together, all runs take as long as
         // one that is not killed.
         let mut spent = Duration::ZERO;

@@ -41,14 +41,16 @@ impl Mirror<'_> {
             let Ok(manifest) = fs::read(file) else { return };
             let known = self.source.has_named(&name, &digest_of(&manifest));
             assert!(known, "{name} never was {}", String::from_utf8_lossy(&manifest));
-            let missing = digests(&manifest).find(|digest| {
-                !self.mount.path().join(repository).join("layers").join(digest).exists()
-            });
+            let layers = self.mount.path().join(repository).join("layers");
+            let missing = digests(&manifest)
+                .find_map(|digest| fs::metadata(layers.join(&digest)).err().zip(Some(digest)));
             match missing {
                 None => return,
                 // It has moved, and its layers have gone, since it was read.
                 Some(_) if fs::read(file).ok().as_ref() != Some(&manifest) => {}
-                Some(missing) => panic!("{name} is there, and its layer {missing} is not"),
+                Some((error, digest)) => {
+                    panic!("{name} is there, and its layer {digest} is not: {error}")
+                }
             }
         }
     }

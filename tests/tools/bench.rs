@@ -194,10 +194,10 @@ impl Side {
         }
         text = text.replace(&format!("{}/", self.root.display()), "");
         text = text.replace(&format!("{}/", self.disk.display()), "");
-        match &self.elsewhere {
-            Some(path) => text.replace(&path.display().to_string(), "elsewhere"),
-            None => text,
+        if let Some(path) = &self.elsewhere {
+            text = text.replace(&path.display().to_string(), "elsewhere");
         }
+        sorted_by_path(&text)
     }
 
     /// Everything that is there; `hidden` as it is on the other side.
@@ -210,6 +210,23 @@ impl Side {
         snapshot.add("disk", &self.disk, times, &BTreeSet::new());
         snapshot
     }
+}
+
+/// `text` with lines in a row that say the same of several paths in the order of these: tools go
+/// through a folder in the order that the disk has by chance.
+fn sorted_by_path(text: &str) -> String {
+    let around = |line: &&str| {
+        let quotes = line.find('\'').zip(line.rfind('\''));
+        quotes.map(|(first, last)| (line[..first].to_owned(), line[last..].to_owned()))
+    };
+    let lines: Vec<_> = text.split('\n').collect();
+    let runs = lines.chunk_by(|one, next| around(one).is_some() && around(one) == around(next));
+    let sorted = runs.flat_map(|run| {
+        let mut run = run.to_vec();
+        run.sort_unstable();
+        run
+    });
+    sorted.collect::<Vec<_>>().join("\n")
 }
 
 /// Makes a file, last changed at `at`.
