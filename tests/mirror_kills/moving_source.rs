@@ -3,8 +3,9 @@
 use crate::common::{digest_of, manifest_of, noise};
 use std::{
     collections::{HashMap, HashSet},
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
+    time::{Duration, UNIX_EPOCH},
 };
 
 /// Numbers that follow from a seed: splitmix64.
@@ -50,13 +51,15 @@ pub(crate) struct MovingSource {
     layers: HashMap<&'static str, Vec<String>>,
     /// The digests of all manifests that a tag, by its path, ever named.
     manifests: HashMap<String, HashSet<String>>,
+    /// How often it has changed.
+    changes: u64,
 }
 
 impl MovingSource {
     /// Writes it as it is in the beginning.
     pub(crate) fn write(folder: &Path, random: Random) -> Self {
         let (folder, layers, manifests) = (folder.to_owned(), HashMap::new(), HashMap::new());
-        let mut source = Self { folder, random, layers, manifests };
+        let mut source = Self { folder, random, layers, manifests, changes: 0 };
         for repository in REPOSITORIES {
             for area in ["layers", "manifests", "uploads"] {
                 fs::create_dir_all(source.folder.join(repository).join(area)).unwrap();
@@ -85,6 +88,7 @@ impl MovingSource {
 
     /// A third of the layers and their tags are replaced, one tag goes or comes, uploads grow.
     pub(crate) fn change(&mut self) {
+        self.changes += 1;
         for repository in REPOSITORIES {
             self.replace_layers(repository, LAYERS * 2 / 3);
             let folder = self.folder.join(repository);
@@ -141,5 +145,8 @@ impl MovingSource {
         let tag = file.strip_prefix(&self.folder).unwrap().to_str().unwrap().to_owned();
         self.manifests.entry(tag).or_default().insert(digest_of(manifest.as_bytes()));
         fs::write(file, manifest).unwrap();
+        // What has the same length and was written in the same second is the same file to rsync.
+        let at = UNIX_EPOCH + Duration::from_secs(self.changes);
+        File::options().write(true).open(file).unwrap().set_modified(at).unwrap();
     }
 }
