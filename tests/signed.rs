@@ -4,7 +4,13 @@
 mod common;
 
 use common::{Mount, Registry, image, needs, noise, run_in, session_with};
-use std::{fs, io::Write as _, path::Path};
+use regfs::model::{Manifest, SignedManifest, SigningKey};
+use std::{
+    fs,
+    io::Write as _,
+    path::Path,
+    time::{Duration, UNIX_EPOCH},
+};
 
 /// The names of the keys that signed the manifests of `vec/s1`.
 const KEY: &str = "PZHS:CGEZ:AQIX:BWUY:DSP5:DXIJ:3LVN:LX3W:HEJB:RHHE:XWWR:SW6O";
@@ -161,6 +167,50 @@ fn signatures_by_several_keys_come_together() {
         $KEY,$OTHER
         $ rm manifests/$(getfattr --only-values -n user.regfs.digest manifests/*)
         $ ls -A manifests
+        ",
+    );
+}
+
+/// As a docker-registry does it for each pull.
+#[test]
+fn a_key_that_signs_again_adds_nothing_and_more_than_64_keys_are_refused() {
+    needs!("fuse", "getfattr", "jq");
+    let mount = filled();
+    let signed = fs::read(format!("{}/valid-es256.json", fixtures())).unwrap();
+    let payload = Manifest::parse(&signed).unwrap().signed().unwrap().payload().to_vec();
+    let write = |name: &str, key: &SigningKey, second: u64| {
+        let at = UNIX_EPOCH + Duration::from_secs(second);
+        let document = SignedManifest::sign(&payload, key, at).unwrap().document();
+        fs::write(mount.beside().join(name), document).unwrap();
+    };
+    let key = SigningKey::random().unwrap();
+    write("first", &key, 1);
+    write("again", &key, 2);
+    for number in 2..=65 {
+        write(&format!("key{number}"), &SigningKey::random().unwrap(), 1);
+    }
+    session_with(
+        &mount,
+        &[("KEY", &*key.id().to_string())],
+        "
+        $ cd vec/s1
+        $ cp ../../../first manifests/es256
+        $ ! cmp -s ../../../first ../../../again; cp ../../../again manifests/es256
+        $ cmp ../../../first manifests/es256; getfattr --only-values -n user.regfs.signed_by manifests/es256; echo
+        $KEY
+        $ for number in $(seq 2 64); do cp ../../../key$number manifests/es256 || break; done
+        $ jq '.signatures | length' manifests/es256
+        64
+        $ cp ../../../key65 manifests/es256
+        cp: failed to close 'manifests/es256': Key was rejected by service
+        [exit 1]
+        $ tail -n 1 ../../.regfs/errors | grep -o 'EKEYREJECTED: .*'
+        EKEYREJECTED: there are 65 signatures on this manifest, and 64 may be; rm it by its digest first: then only new signatures count
+        $ cp ../../../again manifests/es256; jq '.signatures | length' manifests/es256
+        64
+        $ rm manifests/$(getfattr --only-values -n user.regfs.digest manifests/es256)
+        $ cp ../../../key65 manifests/es256; jq '.signatures | length' manifests/es256
+        1
         ",
     );
 }

@@ -99,6 +99,9 @@ fn explain_error(error: &Error) -> Explanation {
         }
         Error::ManifestUntagged => refused(libc::EINVAL, "copy it to a tag, or to its digest"),
         Error::SignatureRejected(_) => refused(libc::EKEYREJECTED, FORGED_REMEDY),
+        Error::SignaturesTooMany { .. } => {
+            refused(libc::EKEYREJECTED, "rm it by its digest first: then only new signatures count")
+        }
         Error::SignatureMissing => refused(libc::ENOKEY, UNSIGNED_REMEDY),
         Error::SigningKeyInvalid(_) => refused(libc::ENOKEY, SIGNING_KEY_REMEDY),
         Error::LayerImmutable(_) => refused(
@@ -251,6 +254,7 @@ mod tests {
                 "ENOLINK",
             ),
             (Error::SignatureRejected(String::new()), "EKEYREJECTED"),
+            (Error::SignaturesTooMany { count: 65, limit: 64 }, "EKEYREJECTED"),
             (Error::SignatureMissing, "ENOKEY"),
             (Error::SigningKeyInvalid(String::new()), "ENOKEY"),
             (Error::LayerImmutable(digest), "EPERM"),

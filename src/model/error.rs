@@ -110,6 +110,14 @@ pub enum Error {
     /// The signatures of a signed manifest do not make it trusted.
     #[error("a signature of this schema 1 manifest does not hold: {0}")]
     SignatureRejected(String),
+    /// More signatures on a manifest than are looked at.
+    #[error("there are {count} signatures on this manifest, and {limit} may be")]
+    SignaturesTooMany {
+        /// How many there are, or would be with those that are kept.
+        count: usize,
+        /// How many may be.
+        limit: usize,
+    },
     /// A schema 1 manifest without signatures.
     #[error("this schema 1 manifest has no signatures")]
     SignatureMissing,

@@ -6,6 +6,7 @@
 
 use crate::model::{Error, Format, Manifest, Reference, Result, Tag};
 use crate::registry::{PutAs, Repository};
+use std::collections::HashSet;
 
 /// Whether a put looks for what the manifest refers to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,15 +84,16 @@ fn check_signatures(manifest: &Manifest) -> Result<()> {
 /// Everything that `manifest` refers to must be in `repository`. Errors: `ReferencesUnknown` with
 /// all that is missing.
 fn check_references(repository: &dyn Repository, manifest: &Manifest) -> Result<()> {
-    let mut missing = Vec::new();
+    let (mut missing, mut seen) = (Vec::new(), HashSet::new());
     for blob in manifest.blobs().iter().filter(|blob| !blob.foreign) {
-        if !missing.contains(&blob.digest) && !repository.layers().exists(&blob.digest)? {
+        if seen.insert(blob.digest) && !repository.layers().exists(&blob.digest)? {
             missing.push(blob.digest);
         }
     }
+    seen.clear();
     for child in manifest.manifests() {
         let reference = Reference::Digest(child.digest);
-        if !missing.contains(&child.digest) && !repository.manifests().exists(&reference)? {
+        if seen.insert(child.digest) && !repository.manifests().exists(&reference)? {
             missing.push(child.digest);
         }
     }

@@ -272,7 +272,7 @@ impl ManifestService for LocalRepository {
     fn stat(&self, reference: &Reference) -> Result<ManifestStat> {
         let folder = self.folder_with(reference)?;
         let found = self.resolve(&folder, reference)?;
-        let length = self.document_length(&folder, &found.digest)?;
+        let length = self.document_length(&folder, &found.digest, &found.blob)?;
         Ok(ManifestStat {
             digest: found.digest,
             length: length.unwrap_or(folder::length(&found.blob)),
@@ -300,12 +300,12 @@ impl ManifestService for LocalRepository {
             if mem::replace(&mut is_again, true) {
                 check()?;
             }
-            // 1. The content, and who says that it is good.
+            // 1. Who says that it is good, and the content.
             match manifest.signed() {
                 None => self.store.write_blob(&digest, manifest.bytes())?,
                 Some(signed) => {
+                    self.keep_signatures(&folder, &digest, signed)?;
                     self.store.write_blob(&digest, signed.payload())?;
-                    self.store.keep_signatures(&folder, &digest, signed)?;
                 }
             }
             // 2. What gives it to this repository.

@@ -18,6 +18,7 @@ mod follower;
 mod hashing;
 mod layout;
 mod lending;
+mod lengths;
 mod links;
 mod manifests;
 mod notes;
@@ -100,6 +101,7 @@ struct Store {
     followers: Followers,
     upload_indexes: UploadIndexes,
     signing_key: signatures::StoreKey,
+    document_lengths: lengths::DocumentLengths,
     /// Holds a shared lock, which says that somebody has the store open.
     _lock: Option<File>,
 }
@@ -135,6 +137,7 @@ impl LocalRegistry {
             followers: Followers::default(),
             upload_indexes: UploadIndexes::default(),
             signing_key: signatures::StoreKey::default(),
+            document_lengths: lengths::DocumentLengths::default(),
             _lock: lock,
         };
         Ok(Self { store: Arc::new(store) })

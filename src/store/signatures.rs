@@ -19,7 +19,7 @@ use crate::store::{
     repository::{LocalRepository, live_digests},
 };
 use parking_lot::Mutex;
-use rustix::fs::{Mode, fchmod};
+use rustix::fs::{Mode, Stat, fchmod};
 use std::{io::Write as _, sync::Arc, time::SystemTime};
 
 /// How many signatures of a manifest are read, good and bad.
@@ -43,13 +43,13 @@ impl Store {
         if let Some(key) = &*kept {
             return Ok(Arc::clone(key));
         }
-        let key = match self.read_signing_key() {
-            Ok(Some(key)) => key,
-            Ok(None) => self.make_signing_key()?,
-            // It is another user's: reading must not fail for that.
-            Err(Error::Io { source, path, .. })
-                if source.kind() == std::io::ErrorKind::PermissionDenied =>
-            {
+        let key = match self.read_signing_key().and_then(|key| match key {
+            Some(key) => Ok(key),
+            None => self.make_signing_key(),
+        }) {
+            Ok(key) => key,
+            // It is another user's, or the disk is full: reading a manifest must not fail for that.
+            Err(Error::Io { source, path, .. }) => {
                 log::warn!("signing with a passing key, because of {}: {source}", path.display());
                 SigningKey::random()?
             }
@@ -78,21 +78,6 @@ impl Store {
         Ok(self.read_signing_key()?.unwrap_or(key))
     }
 
-    /// Keeps the signatures on the manifest `digest` of `repository`, beside those that are there.
-    pub(super) fn keep_signatures(
-        &self, repository: &Folder, digest: &Digest, signed: &SignedManifest,
-    ) -> Result<()> {
-        for signature in signed.signatures() {
-            let name = Digest::sha256(&signature);
-            self.write_blob(&name, &signature)?;
-            let at = layout::signature_link(digest, &name);
-            if links::read(repository, &at).ok().flatten().is_none() {
-                links::write(self.scratch()?, repository.place(&at), &name, &Carried::default())?;
-            }
-        }
-        Ok(())
-    }
-
     /// Whether the manifest `digest` may be of schema 1. Nearly all others say at their beginning that they
     /// are not: a stat of many tags has no time to read, hash and parse them all.
     fn may_be_schema_1(&self, digest: &Digest) -> Result<bool> {
@@ -118,17 +103,35 @@ impl Store {
 }
 
 impl LocalRepository {
-    /// What is read of the manifest `digest`: its blob, or the document of a payload and its
-    /// signatures. Errors: `ManifestTooLarge`, `Damaged`.
-    pub(super) fn document(&self, folder: &Folder, digest: &Digest) -> Result<Option<Vec<u8>>> {
-        let Some(bytes) = self.store.read_manifest(digest)? else { return Ok(None) };
-        if !is_payload(&bytes) {
-            return Ok(Some(bytes));
+    /// Keeps the signatures that `signed` adds to those on the manifest `digest`. Errors: those of
+    /// [`SignedManifest::added`].
+    pub(super) fn keep_signatures(
+        &self, folder: &Folder, digest: &Digest, signed: &SignedManifest,
+    ) -> Result<()> {
+        let added = match self.signed(folder, digest, signed.payload())? {
+            Some(kept) => kept.added(signed)?,
+            None => Some(signed.clone()),
+        };
+        for signature in added.iter().flat_map(SignedManifest::signatures) {
+            let name = Digest::sha256(&signature);
+            self.store.write_blob(&name, &signature)?;
+            let at = layout::signature_link(digest, &name);
+            if links::read(folder, &at).ok().flatten().is_none() {
+                let scratch = self.store.scratch()?;
+                links::write(scratch, folder.place(&at), &name, &Carried::default())?;
+            }
         }
+        Ok(())
+    }
+
+    /// The payload of the manifest `digest` with those of the signatures kept on it that hold.
+    fn signed(
+        &self, folder: &Folder, digest: &Digest, payload: &[u8],
+    ) -> Result<Option<SignedManifest>> {
         let mut signed: Option<SignedManifest> = None;
         // One by one: what is wrong with one says nothing about the others.
         for signature in self.kept_signatures(folder, digest)? {
-            let one = SignedManifest::assemble(&bytes, [signature.as_slice()]);
+            let one = SignedManifest::assemble(payload, [signature.as_slice()]);
             match (one.map(SignedManifest::verified), &mut signed) {
                 (Ok(Some(one)), Some(signed)) => signed.merge(&one),
                 (Ok(Some(one)), none) => *none = Some(one),
@@ -136,25 +139,49 @@ impl LocalRepository {
                 (Err(error), _) => log::warn!("a signature kept of {digest} is left out: {error}"),
             }
         }
-        match signed.map_or_else(|| self.store.sign(&bytes, digest), Ok) {
-            Ok(signed) => Ok(Some(signed.document())),
-            // Nothing that can be signed: whoever reads it is told.
-            Err(Error::ManifestInvalid(_)) => Ok(Some(bytes)),
-            Err(error) => Err(error),
-        }
+        Ok(signed)
     }
 
-    /// The length of [`LocalRepository::document`], when it is another than its blob's.
-    pub(super) fn document_length(&self, folder: &Folder, digest: &Digest) -> Result<Option<u64>> {
-        if !self.store.may_be_schema_1(digest)? {
-            return Ok(None);
+    /// What is read of the manifest `digest`: its blob, or the document of a payload and its
+    /// signatures. Errors: `ManifestTooLarge`, `Damaged`.
+    pub(super) fn document(&self, folder: &Folder, digest: &Digest) -> Result<Option<Vec<u8>>> {
+        let Some(bytes) = self.store.read_manifest(digest)? else { return Ok(None) };
+        if !is_payload(&bytes) {
+            return Ok(Some(bytes));
         }
-        match self.document(folder, digest) {
-            Ok(document) => Ok(document.map(|document| document.len() as u64)),
-            // Whoever reads it is told what is wrong.
-            Err(Error::Damaged { .. } | Error::ManifestTooLarge { .. }) => Ok(None),
-            Err(error) => Err(error),
+        let signed = self.signed(folder, digest, &bytes)?;
+        let document = match signed.map_or_else(|| self.store.sign(&bytes, digest), Ok) {
+            Ok(signed) => signed.document(),
+            // Nothing that can be signed: whoever reads it is told.
+            Err(Error::ManifestInvalid(_)) => bytes,
+            Err(error) => return Err(error),
+        };
+        self.store.document_lengths.was_read(digest, document.len() as u64);
+        Ok(Some(document))
+    }
+
+    /// The length of [`LocalRepository::document`] of `digest`, which has this `blob`, when it is
+    /// another than the blob's.
+    pub(super) fn document_length(
+        &self, folder: &Folder, digest: &Digest, blob: &Stat,
+    ) -> Result<Option<u64>> {
+        let lengths = &self.store.document_lengths;
+        let look = || folder.stat(layout::signatures(digest, Algorithm::Sha256));
+        if let Some(length) = lengths.get(digest, blob, look)? {
+            return Ok(length);
         }
+        let signatures = look()?;
+        let length = match self.store.may_be_schema_1(digest)? {
+            true => match self.document(folder, digest) {
+                Ok(document) => document.map(|document| document.len() as u64),
+                // Whoever reads it is told what is wrong.
+                Err(Error::Damaged { .. } | Error::ManifestTooLarge { .. }) => return Ok(None),
+                Err(error) => return Err(error),
+            },
+            false => None,
+        };
+        lengths.set(digest, blob, signatures.as_ref(), length);
+        Ok(length)
     }
 
     /// The signatures that are kept of the manifest `digest`. Those whose blobs are gone (stock

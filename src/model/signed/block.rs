@@ -107,7 +107,10 @@ impl Block {
     /// With the key's name in its JWK, which may lack it when it is read and not when it is written.
     fn with_key_id(&self) -> Self {
         let mut block = self.clone();
-        if let (Some(jwk), Some(id)) = (&mut block.header.jwk, self.key_id()) {
+        // Not the name of the certificate's key, which may be another.
+        if let Some(jwk) = &mut block.header.jwk
+            && let Ok(id) = PublicKey::from_jwk(jwk).and_then(|key| key.id())
+        {
             jwk.entry("kid").or_insert_with(|| Value::String(id.to_string()));
         }
         block

@@ -20,11 +20,11 @@ mod tests;
 pub use key::KeyId;
 pub use signing::SigningKey;
 
-use crate::model::{Digest, Error, Result};
+use crate::model::{Digest, Error, MANIFEST_BYTES_MAX, Result};
 use block::Block;
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, de::IgnoredAny};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// How many signatures a manifest may have: nobody needs more, and each takes time to verify.
 const SIGNATURES_MAX: usize = 64;
@@ -51,7 +51,7 @@ pub struct SignatureFault {
 
 impl SignedManifest {
     /// Reads a document: a payload with its signatures in it. Errors: `SignatureMissing`,
-    /// `SignatureRejected`, `ManifestInvalid`; signatures are not verified.
+    /// `SignatureRejected`, `SignaturesTooMany`, `ManifestInvalid`; signatures are not verified.
     pub fn parse(document: &[u8]) -> Result<Self> {
         unique::check(document)?;
         let found: Members = from_json(document)?;
@@ -90,10 +90,7 @@ impl SignedManifest {
         match blocks.len() {
             0 => return Err(Error::SignatureMissing),
             1..=SIGNATURES_MAX => {}
-            _ => {
-                let reason = format!("there are more than {SIGNATURES_MAX} of them");
-                return Err(Error::SignatureRejected(reason));
-            }
+            count => return Err(Error::SignaturesTooMany { count, limit: SIGNATURES_MAX }),
         }
         let end = head_length(&payload)?;
         for (number, block) in (1..).zip(&blocks) {
@@ -157,13 +154,35 @@ impl SignedManifest {
         (!self.blocks.is_empty()).then_some(self)
     }
 
-    /// Takes the signatures of `other`, which is over the same payload, that are not here yet.
+    /// Takes the signatures of `other`, which is over the same payload, that are not here yet, as long
+    /// as there is room.
     pub fn merge(&mut self, other: &Self) {
         for block in &other.blocks {
             if !self.blocks.contains(block) && self.blocks.len() < SIGNATURES_MAX {
                 self.blocks.push(block.clone());
             }
         }
+    }
+
+    /// What `other`, which is over the same payload, adds to this: the signatures by keys that have not
+    /// signed it yet. A key that signs again, as docker-registry does for each pull, says nothing new.
+    /// `None` when that is nothing. Errors: `SignaturesTooMany` and `ManifestTooLarge` when there would
+    /// be more of them, or of the document, than is read.
+    pub fn added(&self, other: &Self) -> Result<Option<Self>> {
+        let keys: HashSet<_> = self.blocks.iter().map(Block::key_id).collect();
+        let new = other.blocks.iter().filter(|block| !keys.contains(&block.key_id()));
+        let added = Self { payload: self.payload.clone(), blocks: new.cloned().collect() };
+        let count = self.blocks.len() + added.blocks.len();
+        if count > SIGNATURES_MAX {
+            return Err(Error::SignaturesTooMany { count, limit: SIGNATURES_MAX });
+        }
+        let mut all = self.clone();
+        all.merge(&added);
+        let length = all.document().len() as u64;
+        if length > MANIFEST_BYTES_MAX {
+            return Err(Error::ManifestTooLarge { length, limit: MANIFEST_BYTES_MAX });
+        }
+        Ok(Some(added).filter(|added| !added.blocks.is_empty()))
     }
 
     /// The document as libtrust writes it: indented as the payload is, signatures in the order of

@@ -33,11 +33,14 @@ impl MemoryRepository {
     }
 }
 
-/// `manifest`, with the signatures on `kept`, of the same digest, beside its own; as written anew.
+/// `kept`, with what the signatures on `manifest`, of the same digest, add to its own; as written anew.
 fn with_signatures_of(manifest: &Manifest, kept: &Manifest) -> Result<Manifest> {
-    let Some(mut signed) = manifest.signed().cloned() else { return Ok(manifest.clone()) };
-    if let Some(kept) = kept.signed() {
-        signed.merge(kept);
+    let (Some(new), Some(old)) = (manifest.signed(), kept.signed()) else {
+        return Ok(kept.clone());
+    };
+    let mut signed = old.clone();
+    if let Some(added) = old.added(new)? {
+        signed.merge(&added);
     }
     Manifest::parse(&signed.document())
 }
