@@ -133,6 +133,7 @@ macro_rules! suite {
                 two_tags_can_be_exchanged
                 a_retag_onto_itself_loses_nothing
                 a_retag_of_an_unknown_tag_is_refused
+                a_tag_that_has_moved_on_is_not_untagged
                 untagging_leaves_the_revision
                 deleting_a_revision_takes_all_its_tags
                 a_deleted_manifest_can_be_put_again

@@ -76,6 +76,11 @@ impl ManifestService for CachedRepository {
         self.inner.manifests().retag(from, to, retag)
     }
 
+    fn untag(&self, tag: &Tag, digest: &Digest) -> Result<()> {
+        let _change = self.remembered.change_manifests(self.name());
+        self.inner.manifests().untag(tag, digest)
+    }
+
     fn delete(&self, reference: &Reference) -> Result<()> {
         let _change = self.remembered.change_manifests(self.name());
         self.inner.manifests().delete(reference)

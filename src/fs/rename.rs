@@ -164,7 +164,7 @@ impl RegistryFs {
         if computed != *to {
             return Err(Error::DigestMismatch { expected: *to, computed }.into());
         }
-        repository.manifests().delete(&reference)?;
+        repository.manifests().untag(tag, to)?;
         let (old, new) = (Node::Tag(name.clone(), tag.clone()), Node::Revision(name.clone(), *to));
         self.inodes.rebind(&old, new);
         Ok(())
@@ -279,7 +279,7 @@ impl RegistryFs {
         let replaced = repository.layers().find_upload(&new_name)?;
         let attributes = AttributesChange::to(&stat.attributes);
         // Until it is whole it has a name that no listing shows.
-        let hidden = UploadName::new(Area::Layers, OsStr::new(&stat.digest.to_string()))?;
+        let hidden = UploadName::new(Area::Layers, OsStr::new(&manifest.digest().to_string()))?;
         let upload = repository.layers().upload(&hidden, &attributes)?;
         let to = Subject::Upload(upload.uuid());
         let moved = upload
@@ -287,7 +287,7 @@ impl RegistryFs {
             .and_then(|()| repository.attributes().change(&to, &attributes))
             .and_then(|_| copy_extended(&*repository, &Subject::Tag(tag.clone()), &to))
             .and_then(|()| upload.rename(&new_name))
-            .and_then(|()| repository.manifests().delete(&reference));
+            .and_then(|()| repository.manifests().untag(tag, manifest.digest()));
         if let Err(error) = moved {
             upload.cancel()?;
             return Err(error.into());

@@ -10,6 +10,7 @@ mod error;
 mod gzip;
 mod manifest;
 mod name;
+mod object;
 mod signed;
 pub mod tar;
 pub mod tarsum;

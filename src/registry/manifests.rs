@@ -76,6 +76,10 @@ pub trait ManifestService: Send + Sync {
     /// `Exists`, `ManifestMisplaced` for a manifest that carries another tag inside.
     fn retag(&self, from: &Tag, to: &Tag, retag: Retag) -> Result<()>;
 
+    /// Removes `tag` as long as it names `digest`: one that was put meanwhile stays. No error when
+    /// nothing is to be removed.
+    fn untag(&self, tag: &Tag, digest: &Digest) -> Result<()>;
+
     /// Removes a tag (the revision stays), or a revision and every tag on it (tags first).
     /// Errors: `TagUnknown`, `ManifestUnknown`.
     fn delete(&self, reference: &Reference) -> Result<()>;

@@ -361,6 +361,17 @@ impl ManifestService for LocalRepository {
         self.replace_tag(&folder, from, to, &found)
     }
 
+    fn untag(&self, tag: &Tag, digest: &Digest) -> Result<()> {
+        self.store.scratch()?;
+        let Some(folder) = self.store.open_repository(&self.name)? else { return Ok(()) };
+        match self.store.resolve_tag(&folder, tag)? {
+            Some(found) if found.digest == *digest => {
+                self.store.remove_tag_of(&folder, tag, &found.link.digest)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     fn delete(&self, reference: &Reference) -> Result<()> {
         self.store.scratch()?;
         let folder = self.folder_with(reference)?;

@@ -3,10 +3,10 @@
 
 use crate::fixtures::*;
 use regfs::{
-    model::{Digest, Error, Manifest, Reference, Result, SigningKey},
+    model::{Digest, Error, Manifest, Reference, Result, SignedManifest, SigningKey},
     registry::{PutAs, Registry, Repository, Retag},
 };
-use std::thread;
+use std::{thread, time::SystemTime};
 
 pub(crate) fn a_manifest_that_was_never_put_is_unknown(registry: &dyn Registry) {
     let alpine = alpine(registry);
@@ -121,7 +121,10 @@ pub(crate) fn signatures_by_several_keys_on_one_manifest_come_together(registry:
     let keys = [SigningKey::random().unwrap(), SigningKey::random().unwrap()];
     let [one, other] = keys.each_ref().map(|key| signed("library/alpine", "3.19", key));
     assert_eq!(one.digest(), other.digest());
-    for manifest in [&one, &other, &one] {
+    let again = SignedManifest::sign(one.signed().unwrap().payload(), &keys[0], SystemTime::now());
+    let again = Manifest::parse(&again.unwrap().document()).unwrap();
+    assert_ne!(again, one);
+    for manifest in [&one, &other, &one, &again] {
         put_as(alpine.manifests(), manifest, "3.19").unwrap();
     }
     let both = alpine.manifests().get(&by_tag("3.19")).unwrap();
@@ -320,6 +323,16 @@ pub(crate) fn untagging_leaves_the_revision(registry: &dyn Registry) {
     alpine.manifests().delete(&by_tag("one")).unwrap();
     assert_refused!(alpine.manifests().get(&by_tag("one")), Error::TagUnknown(..));
     assert_refused!(alpine.manifests().delete(&by_tag("one")), Error::TagUnknown(..));
+    assert_eq!(tags(&*alpine), ["two"]);
+    assert_eq!(*alpine.manifests().get(&one.into()).unwrap().digest(), one);
+}
+
+pub(crate) fn a_tag_that_has_moved_on_is_not_untagged(registry: &dyn Registry) {
+    let (alpine, one, two) = two_tags(registry);
+    alpine.manifests().untag(&tag("one"), &two).unwrap();
+    assert_eq!(tagged(&*alpine, "one"), Some(one));
+    alpine.manifests().untag(&tag("one"), &one).unwrap();
+    alpine.manifests().untag(&tag("one"), &one).unwrap();
     assert_eq!(tags(&*alpine), ["two"]);
     assert_eq!(*alpine.manifests().get(&one.into()).unwrap().digest(), one);
 }

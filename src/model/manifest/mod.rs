@@ -6,7 +6,7 @@
 mod schema1;
 mod schema2;
 
-use crate::model::{Digest, Error, Result, SignedManifest};
+use crate::model::{Digest, Error, Result, SignedManifest, object};
 use serde::{Deserialize, de::IgnoredAny};
 use std::sync::Arc;
 
@@ -90,7 +90,7 @@ impl Manifest {
         if length > MANIFEST_BYTES_MAX {
             return Err(Error::ManifestTooLarge { length, limit: MANIFEST_BYTES_MAX });
         }
-        let kind: Kind = from_json(bytes)?;
+        let kind: Kind = object::from_json(bytes)?;
         match kind.schema_version {
             Some(1) => schema1::parse(bytes),
             Some(2) => schema2::parse(bytes),
@@ -146,10 +146,6 @@ struct Kind {
     signatures: Option<IgnoredAny>,
 }
 
-fn from_json<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T> {
-    serde_json::from_slice(text).map_err(|error| Error::ManifestInvalid(error.to_string()))
-}
-
 fn parse_digest(text: &str) -> Result<Digest> {
     text.parse().map_err(|error: Error| invalid(&error.to_string()))
 }
@@ -177,6 +173,21 @@ mod tests {
         let index = parse(r#"{"schemaVersion":2,"manifests":[{"digest":"EMPTY"}]}"#).unwrap();
         assert_eq!(index.format(), Format::OciIndex);
         assert_eq!(index.manifests().len(), 1);
+    }
+
+    #[test]
+    fn a_list_in_place_of_an_object_is_refused() {
+        let digest = Digest::sha256(b"");
+        let lists = [
+            format!(r#"{{"schemaVersion":2,"config":["{digest}","",0,null],"layers":[]}}"#),
+            format!(r#"{{"schemaVersion":2,"manifests":[["{digest}","",0,null]]}}"#),
+            format!(r#"{{"schemaVersion":1,"name":"a","tag":"b","fsLayers":[["{digest}"]]}}"#),
+            r#"[2,null,null]"#.to_owned(),
+        ];
+        for text in lists {
+            let refused = Manifest::parse(text.as_bytes());
+            assert!(matches!(refused, Err(Error::ManifestInvalid(_))), "{text}: {refused:?}");
+        }
     }
 
     #[test]

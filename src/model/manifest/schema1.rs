@@ -1,6 +1,7 @@
 //! Docker schema 1: layers by name, and the manifest's own place, mostly signed.
 
-use crate::model::manifest::{Descriptor, Format, Manifest, from_json, invalid, parse_digest};
+use crate::model::manifest::{Descriptor, Format, Manifest, invalid, parse_digest};
+use crate::model::object::{Object, from_json};
 use crate::model::{Digest, Error, Result, SignedManifest};
 use serde::Deserialize;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ struct Payload {
     schema_version: i64,
     name: Option<String>,
     tag: Option<String>,
-    fs_layers: Option<Vec<FsLayer>>,
+    fs_layers: Option<Vec<Object<FsLayer>>>,
 }
 
 #[derive(Deserialize)]
@@ -38,7 +39,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Manifest> {
         return Err(invalid("a schema 1 manifest has name, tag and fsLayers"));
     };
     let mut blobs = Vec::with_capacity(layers.len());
-    for layer in layers {
+    for Object(layer) in layers {
         blobs.push(Descriptor {
             digest: parse_digest(&layer.blob_sum)?,
             media_type: String::new(),

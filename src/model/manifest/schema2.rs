@@ -1,6 +1,7 @@
 //! Everything with schemaVersion 2: Docker's image manifests and lists, OCI's manifests and indexes.
 
-use crate::model::manifest::{Descriptor, Format, Manifest, from_json, invalid, parse_digest};
+use crate::model::manifest::{Descriptor, Format, Manifest, invalid, parse_digest};
+use crate::model::object::{Object, from_json};
 use crate::model::{Digest, Result};
 use serde::Deserialize;
 
@@ -9,9 +10,9 @@ use serde::Deserialize;
 #[serde(rename_all = "camelCase")]
 struct Document {
     media_type: Option<String>,
-    config: Option<RawDescriptor>,
-    layers: Option<Vec<RawDescriptor>>,
-    manifests: Option<Vec<RawDescriptor>>,
+    config: Option<Object<RawDescriptor>>,
+    layers: Option<Vec<Object<RawDescriptor>>>,
+    manifests: Option<Vec<Object<RawDescriptor>>>,
 }
 
 #[derive(Deserialize)]
@@ -46,9 +47,9 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Manifest> {
         bytes: bytes.into(),
         digest: Digest::sha256(bytes),
         format,
-        blobs: blobs.map(RawDescriptor::check).collect::<Result<_>>()?,
+        blobs: blobs.map(|Object(raw)| raw.check()).collect::<Result<_>>()?,
         manifests: (document.manifests.unwrap_or_default().into_iter())
-            .map(RawDescriptor::check)
+            .map(|Object(raw)| raw.check())
             .collect::<Result<_>>()?,
         inside: None,
         signed: None,

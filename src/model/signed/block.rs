@@ -3,6 +3,7 @@
 //! Only this file knows the members of a signature and their order, which libtrust keeps: a
 //! signature by itself lies in a blob that is named by its sha256.
 
+use crate::model::object::{Object, object};
 use crate::model::signed::key::{KeyId, PublicKey, Result};
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,7 @@ use std::time::SystemTime;
 /// One signature, with the key that made it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(super) struct Block {
+    #[serde(deserialize_with = "object")]
     header: Header,
     signature: String,
     protected: String,
@@ -66,8 +68,9 @@ impl Block {
     /// How to get the payload from the document that this is in.
     pub(super) fn format(&self) -> Result<Split> {
         let header = decode(&self.protected, "its protected header")?;
-        let Protected { format_length: length, format_tail } = serde_json::from_slice(&header)
-            .map_err(|error| format!("its protected header cannot be read: {error}"))?;
+        let Object(Protected { format_length: length, format_tail }) =
+            serde_json::from_slice(&header)
+                .map_err(|error| format!("its protected header cannot be read: {error}"))?;
         Ok(Split { length, tail: decode(&format_tail, "formatTail")? })
     }
 

@@ -20,6 +20,7 @@ mod tests;
 pub use key::KeyId;
 pub use signing::SigningKey;
 
+use crate::model::object::{Object, from_json};
 use crate::model::{Digest, Error, MANIFEST_BYTES_MAX, Result};
 use block::Block;
 use data_encoding::BASE64URL_NOPAD;
@@ -59,7 +60,7 @@ impl SignedManifest {
             return Self::from_jws(from_json(document)?);
         }
         let blocks = found.signatures.unwrap_or_default();
-        let first = blocks.first().ok_or(Error::SignatureMissing)?;
+        let Object(first) = blocks.first().ok_or(Error::SignatureMissing)?;
         let format = first.format().map_err(|reason| rejected(1, reason))?;
         let length = usize::try_from(format.length).unwrap_or(usize::MAX);
         let Some((head, rest)) = document.split_at_checked(length) else {
@@ -74,7 +75,7 @@ impl SignedManifest {
         let payload = BASE64URL_NOPAD.decode(jws.payload.as_bytes()).map_err(|error| {
             Error::ManifestInvalid(format!("its payload is not base64url: {error}"))
         })?;
-        Self::new(payload, jws.signatures)
+        Self::new(payload, plain(jws.signatures))
     }
 
     /// Puts a payload and signatures together that were kept apart, each as
@@ -205,7 +206,7 @@ impl SignedManifest {
 #[derive(Deserialize)]
 struct Members {
     payload: Option<IgnoredAny>,
-    signatures: Option<Vec<Block>>,
+    signatures: Option<Vec<Object<Block>>>,
 }
 
 /// A document that has the payload in base64url, and nothing else that would not be signed.
@@ -213,7 +214,11 @@ struct Members {
 #[serde(deny_unknown_fields)]
 struct Jws {
     payload: String,
-    signatures: Vec<Block>,
+    signatures: Vec<Object<Block>>,
+}
+
+fn plain(blocks: Vec<Object<Block>>) -> Vec<Block> {
+    blocks.into_iter().map(|Object(block)| block).collect()
 }
 
 /// The signatures in what follows the payload's head: `,"signatures": […]}` and nothing else.
@@ -228,13 +233,13 @@ fn signatures_in(rest: &[u8]) -> Result<Vec<Block>> {
     let rest = after(rest, b",")?;
     let rest = after(&rest, br#""signatures""#)?;
     let rest = after(&rest, b":")?;
-    let mut values = serde_json::Deserializer::from_slice(&rest).into_iter::<Vec<Block>>();
+    let mut values = serde_json::Deserializer::from_slice(&rest).into_iter::<Vec<Object<Block>>>();
     let blocks = match values.next() {
         Some(blocks) => blocks.map_err(|error| Error::ManifestInvalid(error.to_string()))?,
         None => return Err(unsigned()),
     };
     let end = after(&rest[values.byte_offset()..], b"}")?;
-    if end.trim_ascii().is_empty() { Ok(blocks) } else { Err(unsigned()) }
+    if end.trim_ascii().is_empty() { Ok(plain(blocks)) } else { Err(unsigned()) }
 }
 
 /// Length of the payload without its closing brace and the blanks around that.
@@ -249,14 +254,6 @@ fn head_length(payload: &[u8]) -> Result<usize> {
 fn indent_of(payload: &[u8]) -> &[u8] {
     let Some(line) = payload.strip_prefix(b"{\n") else { return &[] };
     line.iter().position(|byte| *byte == b'"').map_or(&[], |end| &line[..end])
-}
-
-/// An object; a list of its members' values is none, though serde would take it.
-fn from_json<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T> {
-    if !text.trim_ascii_start().starts_with(b"{") {
-        return Err(Error::ManifestInvalid("it is no JSON object".to_owned()));
-    }
-    serde_json::from_slice(text).map_err(|error| Error::ManifestInvalid(error.to_string()))
 }
 
 fn rejected(number: usize, reason: String) -> Error {

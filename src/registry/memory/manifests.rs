@@ -132,6 +132,16 @@ impl ManifestService for MemoryRepository {
         Ok(())
     }
 
+    fn untag(&self, tag: &Tag, digest: &Digest) -> Result<()> {
+        let mut state = self.shared.state.lock();
+        if let Some(folder) = state.folders.get_mut(&self.name)
+            && folder.tags.get(tag).is_some_and(|tagged| tagged.digest == *digest)
+        {
+            folder.tags.remove(tag);
+        }
+        Ok(())
+    }
+
     fn delete(&self, reference: &Reference) -> Result<()> {
         let mut state = self.shared.state.lock();
         let folder = state.folders.get_mut(&self.name);

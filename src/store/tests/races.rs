@@ -57,6 +57,20 @@ fn no_put_is_lost_while_what_the_tag_named_is_deleted() {
 }
 
 #[test]
+fn no_put_is_lost_while_what_the_tag_named_is_untagged() {
+    let scene = scene();
+    let manifest = scene.manifest("app", b"old");
+    let new = scene.image("app", "new", b"new");
+    let (app, change) = (scene.repository("app"), AttributesChange::default());
+    for round in 0..ROUNDS {
+        let old = app.manifests().put(&manifest, &PutAs::Tag(tag("it")), &change).unwrap();
+        let put = || app.manifests().tag(&new, &tag("it"), &change).unwrap();
+        at_once(round, put, || app.manifests().untag(&tag("it"), &old).unwrap());
+        assert_eq!(names(&*app, "it"), Some(new));
+    }
+}
+
+#[test]
 fn no_put_is_lost_while_its_repository_is_removed() {
     let scene = scene();
     let name: RepositoryName = "app".parse().unwrap();
