@@ -70,6 +70,27 @@ fn an_upload_is_read_while_another_mount_writes_it() {
     );
 }
 
+/// As `rsync -H` makes one, to rename it over a name that is taken.
+#[test]
+fn a_hidden_link_is_whole_when_it_is_there() {
+    needs!("fuse");
+    let mount = Mount::empty();
+    let other = Mount::of_store(mount.store());
+    let layer = mount.push_layer("a", &noise(1, 64 << 20));
+    session_with(
+        &mount,
+        &[("OTHER", other.path().to_str().unwrap()), ("LAYER", &layer)],
+        "
+        $ { ln a/layers/$LAYER a/layers/.link & while kill -0 $! 2> /dev/null; do stat -c %s $OTHER/a/layers/.link 2> /dev/null; done; sleep 1.1; stat -c %s $OTHER/a/layers/.link; } | sort -u
+        67108864
+        $ cmp a/layers/.link a/layers/$LAYER; mv a/layers/.link a/layers/$LAYER; ls -A a/layers a/uploads
+        a/layers:
+        $LAYER
+        a/uploads:
+        ",
+    );
+}
+
 #[test]
 fn uploads_are_read_where_nothing_may_be_written() {
     needs!("fuse");

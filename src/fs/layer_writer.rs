@@ -6,11 +6,10 @@
 
 use crate::fs::fault::{Fault, Result};
 use crate::fs::link::copy_extended;
-use crate::model::{Area, AttributesChange, Digest, Error, Hasher, RepositoryName, UploadName};
+use crate::model::{AttributesChange, Digest, Error, Hasher, RepositoryName, UploadName};
 use crate::registry::{Allocation, LayerUpload, Repository, Subject, UploadStat};
 use parking_lot::Mutex;
 use std::{
-    ffi::OsStr,
     fmt, io,
     ops::Range,
     path::PathBuf,
@@ -68,7 +67,7 @@ impl LayerWriter {
     pub(super) fn begin(
         repository: Arc<dyn Repository>, digest: Digest, attributes: &AttributesChange,
     ) -> Result<Self> {
-        let name = UploadName::new(Area::Layers, OsStr::new(&digest.to_string()))?;
+        let name = UploadName::unlisted(&digest);
         let upload = repository.layers().upload(&name, attributes)?;
         Ok(Self {
             repository,

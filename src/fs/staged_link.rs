@@ -6,7 +6,7 @@ use crate::fs::attr::Entry;
 use crate::fs::fault::{Fault, Result};
 use crate::fs::lookup::upload_name;
 use crate::fs::node::Node;
-use crate::model::{AttributesChange, Error, Reference, RepositoryName};
+use crate::model::{AttributesChange, Digest, Error, Reference, RepositoryName, UploadName};
 use crate::registry::{LayerUpload, Repository, Subject};
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, sync::Arc};
 
@@ -31,9 +31,12 @@ impl RegistryFs {
         }
         let (source, target) = (self.repository(from), self.repository(repository));
         let attributes = AttributesChange::to(&source.attributes().get(&subject)?);
-        let upload = target.layers().upload(&upload_name, &attributes)?;
+        let hidden = UploadName::unlisted(&digest(&*source, &subject)?);
+        let upload = target.layers().upload(&hidden, &attributes)?;
         let copied = copy_content(&*source, &subject, &*upload)
-            .and_then(|()| copy_attributes(&*source, &subject, &*target, &*upload, &attributes));
+            .and_then(|()| copy_attributes(&*source, &subject, &*target, &*upload, &attributes))
+            // A link is there at once: it has its name when it is whole.
+            .and_then(|()| upload.rename(&upload_name));
         if let Err(error) = copied {
             upload.cancel()?;
             return Err(error.into());
@@ -59,6 +62,17 @@ fn linkable(node: &Node) -> Option<(&RepositoryName, Subject)> {
         | Node::StagingFolder(..)
         | Node::Control
         | Node::ControlFile(_) => None,
+    }
+}
+
+/// What the content is called.
+fn digest(source: &dyn Repository, subject: &Subject) -> Result<Digest, Error> {
+    match subject {
+        Subject::Layer(digest) | Subject::Revision(digest) => Ok(*digest),
+        Subject::Tag(tag) => Ok(source.manifests().stat(&Reference::Tag(tag.clone()))?.digest),
+        Subject::Repository | Subject::Area(_) | Subject::Upload(_) => {
+            Err(Error::Unsupported("only content that has a name can be linked"))
+        }
     }
 }
 

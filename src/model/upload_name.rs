@@ -4,7 +4,7 @@
 //! temporary files) is an upload as well, and so is a layer that is being written under its
 //! digest. The text form, `uploads/NAME`, is what the store keeps beside the upload's data.
 
-use crate::model::{Error, Result};
+use crate::model::{Digest, Error, Result};
 use std::{
     ffi::{OsStr, OsString},
     os::unix::ffi::{OsStrExt, OsStringExt},
@@ -62,6 +62,11 @@ impl UploadName {
         folder.as_bytes().split(|byte| *byte == b'/').map(OsStr::from_bytes).try_for_each(check)?;
         check(file)?;
         Ok(Self { area, folder: Some(folder.to_owned()), file: file.to_owned() })
+    }
+
+    /// A name that no listing shows and no tool can give: in `layers`, where a layer's own name would be.
+    pub fn unlisted(digest: &Digest) -> Self {
+        Self { area: Area::Layers, folder: None, file: digest.to_string().into() }
     }
 
     /// The area it lies in.
