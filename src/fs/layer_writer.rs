@@ -6,7 +6,7 @@
 
 use crate::fs::fault::{Fault, Result};
 use crate::fs::link::copy_extended;
-use crate::model::{AttributesChange, Digest, Error, Hasher, RepositoryName, UploadName};
+use crate::model::{Area, AttributesChange, Digest, Error, Hasher, RepositoryName, UploadName};
 use crate::registry::{Allocation, LayerUpload, Repository, Subject, UploadStat};
 use parking_lot::Mutex;
 use std::{
@@ -67,7 +67,7 @@ impl LayerWriter {
     pub(super) fn begin(
         repository: Arc<dyn Repository>, digest: Digest, attributes: &AttributesChange,
     ) -> Result<Self> {
-        let name = UploadName::unlisted(&digest);
+        let name = UploadName::unlisted(Area::Layers, &digest);
         let upload = repository.layers().upload(&name, attributes)?;
         Ok(Self {
             repository,

@@ -9,8 +9,8 @@ use crate::fs::manifest_writer;
 use crate::fs::node::{Name, Node};
 use crate::fs::staging::folder_in;
 use crate::model::{
-    AttributesChange, Digest, Error, MANIFEST_BYTES_MAX, Reference, RepositoryName, Tag, UploadId,
-    UploadName,
+    Area, AttributesChange, Digest, Error, MANIFEST_BYTES_MAX, Reference, RepositoryName, Tag,
+    UploadId, UploadName,
 };
 use crate::registry::{LayerUpload, Retag, Subject};
 use std::{ffi::OsStr, sync::Arc};
@@ -279,7 +279,7 @@ impl RegistryFs {
         let replaced = repository.layers().find_upload(&new_name)?;
         let attributes = AttributesChange::to(&stat.attributes);
         // Until it is whole it has a name that no listing shows.
-        let hidden = UploadName::unlisted(manifest.digest());
+        let hidden = UploadName::unlisted(Area::Manifests, manifest.digest());
         let upload = repository.layers().upload(&hidden, &attributes)?;
         let to = Subject::Upload(upload.uuid());
         let moved = upload

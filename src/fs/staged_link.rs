@@ -31,7 +31,7 @@ impl RegistryFs {
         }
         let (source, target) = (self.repository(from), self.repository(repository));
         let attributes = AttributesChange::to(&source.attributes().get(&subject)?);
-        let hidden = UploadName::unlisted(&digest(&*source, &subject)?);
+        let hidden = UploadName::unlisted(upload_name.area(), &digest(&*source, &subject)?);
         let upload = target.layers().upload(&hidden, &attributes)?;
         let copied = copy_content(&*source, &subject, &*upload)
             .and_then(|()| copy_attributes(&*source, &subject, &*target, &*upload, &attributes))

@@ -64,9 +64,11 @@ impl UploadName {
         Ok(Self { area, folder: Some(folder.to_owned()), file: file.to_owned() })
     }
 
-    /// A name that no listing shows and no tool can give: in `layers`, where a layer's own name would be.
-    pub fn unlisted(digest: &Digest) -> Self {
-        Self { area: Area::Layers, folder: None, file: digest.to_string().into() }
+    /// A name that no listing shows and no tool can give: where content of this digest would be in
+    /// `area`, or in `layers`, since in `uploads` every name is shown.
+    pub fn unlisted(area: Area, digest: &Digest) -> Self {
+        let area = if area == Area::Uploads { Area::Layers } else { area };
+        Self { area, folder: None, file: digest.to_string().into() }
     }
 
     /// The area it lies in.
