@@ -219,6 +219,7 @@ fn sorted_by_path(text: &str) -> String {
         let quotes = line.find('\'').zip(line.rfind('\''));
         quotes.map(|(first, last)| (line[..first].to_owned(), line[last..].to_owned()))
     };
+    let text = sorted_pairs(text);
     let lines: Vec<_> = text.split('\n').collect();
     let runs = lines.chunk_by(|one, next| around(one).is_some() && around(one) == around(next));
     let sorted = runs.flat_map(|run| {
@@ -227,6 +228,15 @@ fn sorted_by_path(text: &str) -> String {
         run
     });
     sorted.collect::<Vec<_>>().join("\n")
+}
+
+/// The same within the list of tuples that an error of Python may have.
+fn sorted_pairs(text: &str) -> String {
+    let Some((before, list)) = text.split_once("[(") else { return text.to_owned() };
+    let Some((list, after)) = list.split_once(")]") else { return text.to_owned() };
+    let mut pairs: Vec<_> = list.split("), (").collect();
+    pairs.sort_unstable();
+    format!("{before}[({})]{after}", pairs.join("), ("))
 }
 
 /// Makes a file, last changed at `at`.
