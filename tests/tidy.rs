@@ -18,7 +18,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tree", &["model", "registry"]),
     ("fs", &["model", "registry", "tree"]),
     ("config", &["fs"]),
-    ("cli", &["config", "daemon", "fs"]),
+    // What is done to a store that need not be mounted.
+    ("cli", &["config", "daemon", "fs", "store"]),
     ("main", &["cli", "daemon"]),
 ];
 

@@ -110,6 +110,17 @@ pub enum Error {
     /// The signatures of a signed manifest do not make it trusted.
     #[error("a signature of this schema 1 manifest does not hold: {0}")]
     SignatureRejected(String),
+    /// Something in the store of which nobody can say what it means for what is to be removed.
+    #[error("{}: {reason}", path.display())]
+    Unclear {
+        /// Where it lies.
+        path: PathBuf,
+        /// What it is.
+        reason: &'static str,
+    },
+    /// Somebody collects garbage in this store just now.
+    #[error("somebody else is collecting garbage in this store")]
+    CollectorBusy,
     /// More signatures on a manifest than are looked at.
     #[error("there are {count} signatures on this manifest, and {limit} may be")]
     SignaturesTooMany {

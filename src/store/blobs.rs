@@ -7,6 +7,7 @@ use crate::store::{
     attributes::{attributes, make_plain, stat},
     durable,
     folder::{self, Folder, Place},
+    gate::Passage,
     layout, links,
 };
 use rustix::{
@@ -86,7 +87,9 @@ impl Store {
 
     /// Makes `bytes` the blob `digest`, unless exactly they are that already. Errors:
     /// `DigestMismatch`.
-    pub(super) fn write_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
+    pub(super) fn write_blob(
+        &self, digest: &Digest, bytes: &[u8], passage: &Passage,
+    ) -> Result<()> {
         let scratch = self.scratch()?;
         // Whatever a format calls its name: under a digest lies what hashes to it.
         let computed = hash(digest, bytes)?;
@@ -95,7 +98,10 @@ impl Store {
         }
         let there = self.stat_blob(digest).ok().flatten();
         let same_length = there.is_some_and(|stat| folder::length(&stat) == bytes.len() as u64);
-        if same_length && matches!(self.read_manifest(digest), Ok(Some(_))) {
+        if same_length
+            && matches!(self.read_manifest(digest), Ok(Some(_)))
+            && self.renew(digest, passage)?
+        {
             return Ok(());
         }
         let draft = scratch.draft()?;
@@ -108,7 +114,9 @@ impl Store {
 
     /// Makes the file `from`, which was found to hash to `digest` and is `file`, that blob. One
     /// that lies there already is replaced: it may be damaged, and this one is not.
-    pub(super) fn adopt_blob(&self, from: Place<'_>, file: &File, digest: &Digest) -> Result<()> {
+    pub(super) fn adopt_blob(
+        &self, from: Place<'_>, file: &File, digest: &Digest, _passage: &Passage,
+    ) -> Result<()> {
         // 1. What a person set on it has no place on what others share.
         make_plain(file, &from.path())?;
         // 2. The bytes, before any name that promises them.

@@ -8,6 +8,7 @@ use crate::store::{
     blobs::LocalLayer,
     durable::{self, Draft},
     folder::Folder,
+    gate::Passage,
     layout, links, notes, states,
     upload::{Life, Shared, Work},
     uploads,
@@ -95,10 +96,12 @@ impl Shared {
     }
 
     /// Makes the data a blob.
-    pub(super) fn store_blob(&self, work: &mut Work, stored: &Stored) -> Result<()> {
+    pub(super) fn store_blob(
+        &self, work: &mut Work, stored: &Stored, passage: &Passage,
+    ) -> Result<()> {
         let at = layout::upload_file(self.id, layout::DATA);
         let from = self.repository.place(&at);
-        self.store.adopt_blob(from, &self.data, &stored.canonical).inspect_err(|error| {
+        self.store.adopt_blob(from, &self.data, &stored.canonical, passage).inspect_err(|error| {
             self.distrust(work, error);
             // The upload stays as it was, as far as it can.
             if let Err(error) = stored.carried.put_on(&self.data, &from.path()) {
@@ -111,6 +114,12 @@ impl Shared {
     pub(super) fn sync_data(&self) -> Result<()> {
         let synced = durable::sync_content(&self.data, || self.path(layout::DATA));
         synced.inspect_err(|error| self.distrust(&mut self.work.lock(), error))
+    }
+
+    /// As [`Shared::sync_data`], of content that was just verified.
+    pub(super) fn sync_verified(&self, work: &mut Work) -> Result<()> {
+        let synced = durable::sync_content(&self.data, || self.path(layout::DATA));
+        synced.inspect_err(|error| self.distrust(work, error))
     }
 
     /// Why the content is not what it is to be: the disk may have lost it.

@@ -121,9 +121,9 @@ impl Folder {
     }
 
     /// Opens a file to read it, or makes an empty one.
-    pub(super) fn open_or_create_file(&self, at: impl AsRef<Path>) -> Result<File> {
+    pub(super) fn open_or_create_file(&self, at: impl AsRef<Path>, mode: Mode) -> Result<File> {
         let at = at.as_ref();
-        self.open_raw(at, FILE | OFlags::RDONLY | OFlags::CREATE, Mode::from_raw_mode(0o644))
+        self.open_raw(at, FILE | OFlags::RDONLY | OFlags::CREATE, mode)
             .map(File::from)
             .map_err(Error::io("create", self.path_of(at)))
     }
@@ -272,6 +272,11 @@ impl AsFd for Folder {
 /// Whether it is a folder.
 pub(super) fn is_folder(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode).is_dir()
+}
+
+/// Whether it is a symbolic link.
+pub(super) fn is_symlink(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode).is_symlink()
 }
 
 /// Whether it is a regular file.

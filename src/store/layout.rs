@@ -21,6 +21,9 @@
 //! └── regfs/                                     ours; no registry looks here
 //!     ├── version                                of the disk format
 //!     ├── lock                                   shared by everyone who has the store open
+//!     ├── gate, turnstile                        shared by who publishes, closed by the collector
+//!     ├── collector                              locked by the collector that runs
+//!     ├── collected/4c…/data                     blobs that the collector has taken out of blobs/
 //!     ├── signing-key.json                       signs schema 1 manifests that have no signatures
 //!     ├── states/UUID                            an upload's running hash, good while mounted
 //!     ├── tmp/                                   what is being made, until it is renamed into place
@@ -46,6 +49,14 @@ pub(super) const BLOBS: &str = "docker/registry/v2/blobs/sha256";
 pub(super) const VERSION: &str = "regfs/version";
 /// What everyone who has the store open shares a lock on.
 pub(super) const LOCK: &str = "regfs/lock";
+/// What who publishes shares a lock on.
+pub(super) const GATE: &str = "regfs/gate";
+/// What who publishes goes through first.
+pub(super) const TURNSTILE: &str = "regfs/turnstile";
+/// What the collector that runs has a lock on.
+pub(super) const COLLECTOR: &str = "regfs/collector";
+/// Blobs that the collector has taken out, before they are deleted or brought back.
+pub(super) const COLLECTED: &str = "regfs/collected";
 /// The key that signs schema 1 manifests which have no signatures, as a JWK.
 pub(super) const SIGNING_KEY: &str = "regfs/signing-key.json";
 /// Where the running hashes of uploads are noted.
@@ -64,6 +75,10 @@ pub(super) const CONTENT_MARKS: [&str; 3] = ["_layers", "_manifests", UPLOADS];
 
 /// Where a repository's tags lie.
 pub(super) const TAGS: &str = "_manifests/tags";
+/// Where a repository's manifests lie; its tags and revisions are in here.
+pub(super) const MANIFESTS: &str = "_manifests";
+/// The folder of tags in that of manifests.
+pub(super) const TAGS_IN: &str = "tags";
 /// Where a repository's uploads lie.
 pub(super) const UPLOADS: &str = "_uploads";
 /// The time that was given to the folder of uploads: an extended attribute of it.
@@ -75,7 +90,7 @@ const CURRENT: &str = "current";
 /// What a tag names now, relative to the tag's folder.
 pub(super) const TAG_LINK: &str = "current/link";
 /// The folder of what a tag ever named, in the tag's folder.
-const INDEX: &str = "index";
+pub(super) const INDEX: &str = "index";
 
 /// The bytes, in an upload's folder.
 pub(super) const DATA: &str = "data";
@@ -104,6 +119,11 @@ fn algorithm_path(algorithm: Algorithm) -> &'static str {
 pub(super) fn blob(digest: &Digest) -> PathBuf {
     let (algorithm, hex) = (algorithm_path(digest.algorithm()), digest.hex());
     format!("{REGISTRY}/blobs/{algorithm}/{}/{hex}/data", &hex[..2]).into()
+}
+
+/// The folder of a blob with the canonical digest, relative to the store.
+pub(super) fn blob_folder(hex: &str) -> PathBuf {
+    Path::new(BLOBS).join(hex.get(..2).unwrap_or_default()).join(hex)
 }
 
 /// A repository's folder, relative to the store.

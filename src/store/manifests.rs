@@ -300,12 +300,13 @@ impl ManifestService for LocalRepository {
             if mem::replace(&mut is_again, true) {
                 check()?;
             }
+            let passage = self.store.pass()?;
             // 1. Who says that it is good, and the content.
             match manifest.signed() {
-                None => self.store.write_blob(&digest, manifest.bytes())?,
+                None => self.store.write_blob(&digest, manifest.bytes(), &passage)?,
                 Some(signed) => {
-                    self.keep_signatures(&folder, &digest, signed)?;
-                    self.store.write_blob(&digest, signed.payload())?;
+                    self.keep_signatures(&folder, &digest, signed, &passage)?;
+                    self.store.write_blob(&digest, signed.payload(), &passage)?;
                 }
             }
             // 2. What gives it to this repository.

@@ -7,6 +7,7 @@
 
 mod attributes;
 mod blobs;
+mod collect;
 mod content_folders;
 mod directory;
 mod durable;
@@ -15,6 +16,7 @@ mod finish;
 mod folder;
 mod folder_time;
 mod follower;
+mod gate;
 mod hashing;
 mod layout;
 mod lending;
@@ -33,6 +35,8 @@ mod upload;
 mod upload_index;
 mod uploads;
 mod walk;
+
+pub use collect::{CollectEvent, CollectOptions, Collected, Tally};
 
 use crate::model::{AttributesChange, Component, Error, RepositoryName, Result};
 use crate::registry::{Capacity, Cursor, ReferenceCheck, Registry, Repository, RepositoryStat};
@@ -140,7 +144,13 @@ impl LocalRegistry {
             document_lengths: lengths::DocumentLengths::default(),
             _lock: lock,
         };
+        collect::recover(&store)?;
         Ok(Self { store: Arc::new(store) })
+    }
+
+    /// Whether a store lies in the folder `root`.
+    pub fn exists(root: &Path) -> bool {
+        root.join(layout::REGISTRY).is_dir()
     }
 
     /// What the store has done since it was opened.
@@ -238,6 +248,8 @@ impl Registry for LocalRegistry {
 
     fn remove(&self, name: &RepositoryName) -> Result<()> {
         let scratch = self.store.scratch()?;
+        // What lies in the trash for a moment is in use all the same.
+        let _passage = self.store.pass()?;
         let at = layout::repository(name);
         let place = self.store.root.place(&at);
         let folder = self.store.open_repository(name)?;
@@ -289,6 +301,8 @@ impl Registry for LocalRegistry {
         }
         let (from, at) = (layout::repository(from), layout::repository(to));
         let root = &self.store.root;
+        let passage = self.store.pass()?;
+        self.store.note_rename(&passage)?;
         match durable::move_new(root.place(&from), root.place(&at))? {
             true => Ok(()),
             // Somebody made it anew meanwhile.

@@ -3,13 +3,16 @@
 
 use crate::model::{Error, Result};
 use crate::store::{durable::Scratch, folder::Folder, layout};
-use rustix::fs::{self, FlockOperation, OFlags};
+use rustix::fs::{self, FlockOperation, Mode, OFlags};
 use std::{fs::File, io::Write as _};
 
 /// The newest disk format known here.
 const VERSION: u32 = 1;
 /// More than any version file has.
 const VERSION_BYTES_MAX: u64 = 64;
+/// Whoever may read the store may say that it is open.
+const LOCK_MODE: Mode = Mode::from_raw_mode(0o644);
+
 /// Reads the version file. `None` when there is none: docker-registry makes stores without.
 pub(super) fn check_version(root: &Folder) -> Result<Option<u32>> {
     let Some(text) = root.read(layout::VERSION, VERSION_BYTES_MAX)? else { return Ok(None) };
@@ -42,7 +45,7 @@ pub(super) fn lock(root: &Folder, read_only: bool) -> Result<Option<File>> {
     let file = match root.open_file(layout::LOCK, OFlags::RDONLY)? {
         Some(file) => file,
         None if read_only => return Ok(None),
-        None => root.open_or_create_file(layout::LOCK)?,
+        None => root.open_or_create_file(layout::LOCK, LOCK_MODE)?,
     };
     fs::flock(&file, FlockOperation::NonBlockingLockShared)
         .map_err(Error::io("lock", root.path_of(layout::LOCK)))?;

@@ -268,7 +268,11 @@ impl LayerService for LocalRepository {
     ) -> Result<()> {
         self.store.scratch()?;
         let from = Self { store: Arc::clone(&self.store), name: from.clone() };
+        let passage = self.store.pass()?;
         let canonical = LayerService::stat(&from, digest)?.canonical;
+        if !self.store.renew(&canonical, &passage)? {
+            log::debug!("{canonical} is another user's: its time of last change stays");
+        }
         let open = || self.store.open_repository_for_content(&self.name);
         let link = |folder| self.store.link_layer(&folder, digest, &canonical, change);
         self.store.in_repository(open, link)

@@ -15,6 +15,7 @@ use crate::store::{
     blobs,
     directory::Listing,
     folder::Folder,
+    gate::Passage,
     layout, links,
     repository::{LocalRepository, live_digests},
 };
@@ -106,7 +107,7 @@ impl LocalRepository {
     /// Keeps the signatures that `signed` adds to those on the manifest `digest`. Errors: those of
     /// [`SignedManifest::added`].
     pub(super) fn keep_signatures(
-        &self, folder: &Folder, digest: &Digest, signed: &SignedManifest,
+        &self, folder: &Folder, digest: &Digest, signed: &SignedManifest, passage: &Passage,
     ) -> Result<()> {
         let added = match self.signed(folder, digest, signed.payload())? {
             Some(kept) => kept.added(signed)?,
@@ -114,7 +115,7 @@ impl LocalRepository {
         };
         for signature in added.iter().flat_map(SignedManifest::signatures) {
             let name = Digest::sha256(&signature);
-            self.store.write_blob(&name, &signature)?;
+            self.store.write_blob(&name, &signature, passage)?;
             let at = layout::signature_link(digest, &name);
             if links::read(folder, &at).ok().flatten().is_none() {
                 let scratch = self.store.scratch()?;

@@ -356,15 +356,21 @@ impl LayerUpload for LocalUpload {
         let shared = &self.shared;
         let _renaming = shared.renaming.lock();
         let mut work = shared.work.lock();
+        let passage;
         let (stored, links) = match &work.life {
             Life::Open => {
                 let stored = shared.verified(&mut work, digest)?;
                 let links = shared.begin_links(&shared.repository, &stored)?;
-                shared.store_blob(&mut work, &stored)?;
+                // What takes long, before others have to wait for it.
+                shared.sync_verified(&mut work)?;
+                passage = shared.store.pass()?;
+                shared.store_blob(&mut work, &stored, &passage)?;
                 work.life = Life::Stored(Box::new(stored.clone()));
                 (stored, links)
             }
             Life::Stored(stored) if [stored.named, stored.canonical].contains(digest) => {
+                passage = shared.store.pass()?;
+                shared.store.renew(&stored.canonical, &passage)?;
                 ((**stored).clone(), shared.begin_links(&shared.repository, stored)?)
             }
             Life::Stored(stored) => {
@@ -376,6 +382,7 @@ impl LayerUpload for LocalUpload {
             }
         };
         let layer = shared.link(&stored, links)?;
+        drop(passage);
         work.life = Life::Finished;
         shared.ended.store(true, Ordering::Release);
         Ok(layer)

@@ -2,6 +2,7 @@
 //! Here is what the tests share.
 
 mod attributes;
+mod collect;
 mod distribution;
 mod hashing;
 mod listings;

@@ -1,0 +1,298 @@
+//! What is in use: every link below `repositories/`, and everything that looks like a digest in the
+//! manifests they lead to.
+//!
+//! Nothing is asked that could be answered wrongly. A folder is walked whether or not its name is one
+//! that a repository may have; a manifest of a format that nobody knows is read like any other. What
+//! cannot be read, or followed, ends the collection before anything is removed.
+
+use crate::model::{Digest, Error, MANIFEST_BYTES_MAX, Result};
+use crate::store::{
+    Store, attributes,
+    collect::Watch,
+    directory::Directory,
+    folder::{self, Folder},
+    layout, links,
+};
+use rustix::fs::Stat;
+use std::{collections::HashSet, ffi::OsStr, time::SystemTime};
+
+/// How deep folders may lie in one another: a repository's name has at most 255 characters, so half as
+/// many components, and a few folders of ours below.
+const DEPTH_MAX: usize = 160;
+/// What a digest in a text begins with, before its hash.
+const ALGORITHM_END: &[u8] = b"sha";
+
+/// The first 8 bytes of a hash: enough to tell blobs apart, and if two ever had the same, both would
+/// stay. A million take 16 MiB.
+type Mark = u64;
+
+/// The digests that are in use.
+#[derive(Default)]
+pub(super) struct Marks {
+    blobs: HashSet<Mark>,
+    scanned: HashSet<Mark>,
+    links: u64,
+    manifests: u64,
+}
+
+/// Which links are followed.
+#[derive(Clone, Copy)]
+pub(super) enum Scope {
+    /// All.
+    Everything,
+    /// Those that have changed since.
+    Since(SystemTime),
+}
+
+impl Marks {
+    /// Whether the blob with this hash, in hex, is in use. What is no hash is nobody's to remove.
+    pub(super) fn has(&self, hex: &str) -> bool {
+        mark_of(hex).is_none_or(|mark| self.blobs.contains(&mark))
+    }
+
+    /// How many links were read.
+    pub(super) fn links(&self) -> u64 {
+        self.links
+    }
+
+    /// How many manifests were read.
+    pub(super) fn manifests(&self) -> u64 {
+        self.manifests
+    }
+
+    fn add(&mut self, hex: &str) {
+        self.blobs.extend(mark_of(hex));
+    }
+
+    /// Marks everything that looks like a digest in `text`.
+    fn add_digests_in(&mut self, text: &[u8]) {
+        for (at, _) in text.iter().enumerate().filter(|(_, byte)| **byte == b':') {
+            let algorithm = text[..at].trim_ascii_end();
+            let digits = algorithm.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+            if !algorithm[..algorithm.len() - digits].ends_with(ALGORITHM_END) {
+                continue;
+            }
+            let hash = &text[at + 1..];
+            let length = hash.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+            if let Ok(hex) = str::from_utf8(&hash[..length]) {
+                self.add(hex);
+            }
+        }
+    }
+}
+
+fn mark_of(hex: &str) -> Option<Mark> {
+    hex.get(..16).and_then(|head| Mark::from_str_radix(head, 16).ok())
+}
+
+/// A walk over everything that may refer to a blob.
+pub(super) struct Marker<'a> {
+    pub(super) store: &'a Store,
+    pub(super) scope: Scope,
+    pub(super) marks: &'a mut Marks,
+    pub(super) watch: &'a mut Watch<'a>,
+}
+
+impl Marker<'_> {
+    /// Marks what all repositories use.
+    pub(super) fn run(&mut self) -> Result<()> {
+        match self.store.root.open_folder(layout::REPOSITORIES)? {
+            Some(folder) => self.walk(&folder, 0),
+            None => Ok(()),
+        }
+    }
+
+    /// A repository, a namespace, or one of the folders of links in them.
+    fn walk(&mut self, folder: &Folder, depth: usize) -> Result<()> {
+        if depth > DEPTH_MAX {
+            return Err(unclear(folder, OsStr::new(""), "folders lie too deep in one another"));
+        }
+        let mut directory = match Directory::of(folder) {
+            Ok(directory) => directory,
+            // It was removed just now.
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        while let Some(entry) = directory.next()? {
+            let name = entry.name.as_os_str();
+            match entry.is_folder {
+                true if name == layout::UPLOADS => {}
+                true => {
+                    let Some(inner) = folder.open_folder(name)? else { continue };
+                    match name == layout::MANIFESTS {
+                        true => self.manifests(&inner, depth)?,
+                        false => self.walk(&inner, depth + 1)?,
+                    }
+                }
+                false if name == layout::LINK => self.link(folder, Content::Any)?,
+                false => check_is_no_symlink(folder, name)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Tags and revisions.
+    fn manifests(&mut self, folder: &Folder, depth: usize) -> Result<()> {
+        let mut directory = Directory::of(folder)?;
+        while let Some(entry) = directory.next()? {
+            let name = entry.name.as_os_str();
+            if !entry.is_folder {
+                check_is_no_symlink(folder, name)?;
+                continue;
+            }
+            let Some(inner) = folder.open_folder(name)? else { continue };
+            match name == layout::TAGS_IN {
+                true => self.tags(&inner)?,
+                false => self.revisions(&inner, depth + 1)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// What tags name now. What they ever named is of interest only where that is damaged.
+    fn tags(&mut self, folder: &Folder) -> Result<()> {
+        let mut directory = Directory::of(folder)?;
+        while let Some(entry) = directory.next()? {
+            if !entry.is_folder {
+                check_is_no_symlink(folder, &entry.name)?;
+                continue;
+            }
+            let Some(tag) = folder.open_folder(&entry.name)? else { continue };
+            match links::read(&tag, layout::TAG_LINK) {
+                Ok(Some(link)) if self.is_old(&link.stat) => {}
+                Ok(Some(link)) => self.content(&link.digest, Content::Manifest)?,
+                Ok(None) => {}
+                Err(Error::LinkDamaged { .. }) => {
+                    if let Some(index) = tag.open_folder(layout::INDEX)? {
+                        self.revisions(&index, 0)?;
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+            self.count_link();
+        }
+        Ok(())
+    }
+
+    /// Manifests by their digests, and the signatures on them.
+    fn revisions(&mut self, folder: &Folder, depth: usize) -> Result<()> {
+        if depth > DEPTH_MAX {
+            return Err(unclear(folder, OsStr::new(""), "folders lie too deep in one another"));
+        }
+        let mut directory = Directory::of(folder)?;
+        while let Some(entry) = directory.next()? {
+            let name = entry.name.as_os_str();
+            match entry.is_folder {
+                true => {
+                    let Some(inner) = folder.open_folder(name)? else { continue };
+                    self.revisions(&inner, depth + 1)?;
+                }
+                false if name == layout::LINK => self.link(folder, Content::Manifest)?,
+                false => check_is_no_symlink(folder, name)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The link in `folder`, which is named by a digest, too.
+    fn link(&mut self, folder: &Folder, content: Content) -> Result<()> {
+        self.count_link();
+        if folder.stat(layout::LINK)?.is_none_or(|stat| self.is_old(&stat)) {
+            return Ok(());
+        }
+        // Of a damaged link its place says what it was.
+        if let Some(hex) = folder.path_of("").file_name().and_then(OsStr::to_str) {
+            self.marks.add(hex);
+        }
+        match links::read(folder, layout::LINK) {
+            Ok(Some(link)) => self.content(&link.digest, content),
+            Ok(None) | Err(Error::LinkDamaged { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn content(&mut self, digest: &Digest, content: Content) -> Result<()> {
+        let hex = digest.hex();
+        self.marks.add(&hex);
+        match content {
+            Content::Any => Ok(()),
+            Content::Manifest => {
+                match mark_of(&hex).is_none_or(|mark| self.marks.scanned.insert(mark)) {
+                    true => self.manifest(digest),
+                    false => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// Marks what a manifest refers to. Errors: `Damaged`, since then nobody knows what that is.
+    fn manifest(&mut self, digest: &Digest) -> Result<()> {
+        let blob = self.store.stat_blob(digest)?;
+        // Signatures lie among revisions, and are as short.
+        if blob.is_some_and(|blob| folder::length(&blob) > MANIFEST_BYTES_MAX) {
+            let reason = "it is longer than a manifest, and a manifest by its link".to_owned();
+            return Err(Error::Damaged { digest: *digest, reason });
+        }
+        if let Some(bytes) = self.store.read_manifest(digest)? {
+            self.marks.manifests += 1;
+            self.marks.add_digests_in(&bytes);
+        }
+        Ok(())
+    }
+
+    /// Whether a link has not changed since what is looked for.
+    fn is_old(&self, stat: &Stat) -> bool {
+        match self.scope {
+            Scope::Everything => false,
+            Scope::Since(since) => attributes::attributes(stat).changed_at < since,
+        }
+    }
+
+    fn count_link(&mut self) {
+        self.marks.links += 1;
+        self.watch.marked(self.marks.links);
+    }
+}
+
+/// What a link leads to.
+#[derive(Clone, Copy)]
+enum Content {
+    Any,
+    Manifest,
+}
+
+/// Behind a symbolic link there may be whole repositories, for a docker-registry that follows it.
+fn check_is_no_symlink(folder: &Folder, name: &OsStr) -> Result<()> {
+    match folder.stat(name)? {
+        Some(stat) if folder::is_symlink(&stat) => Err(unclear(
+            folder,
+            name,
+            "it is a symbolic link, and what lies behind it is not known",
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn unclear(folder: &Folder, name: &OsStr, reason: &'static str) -> Error {
+    Error::Unclear { path: folder.path_of(name), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_looks_like_a_digest_is_in_use() {
+        let [one, two, three] = [b"1", b"2", b"3"].map(|text| Digest::sha256(text).hex());
+        let mut marks = Marks::default();
+        let text = format!(
+            "{{\"config\":\"sha256:{one}\", \"x\" : \"tarsum.v1+sha256:{two}\", \"y\":\"sha:{three}z\"}}"
+        );
+        marks.add_digests_in(text.as_bytes());
+        assert!(marks.has(&one) && marks.has(&two) && marks.has(&three));
+        assert!(!marks.has(&Digest::sha256(b"4").hex()));
+        assert!(marks.has("no hash"));
+    }
+}
