@@ -101,6 +101,35 @@ fn a_mount_becomes_read_only_and_writable_again() {
 }
 
 #[test]
+fn status_and_errors_say_how_it_is_mounted_now() {
+    needs!("fuse", "root", "nsenter", "setpriv", "mount", "jq");
+    let household =
+        Household::with_fstab("/home/root/store /home/root/mnt regfs allow_other,uid=5 0 0");
+    household.session(
+        "root",
+        &[],
+        "
+        $ mkdir mnt; mount mnt; mount -o remount,ro,noatime mnt; regfs status mnt | grep -E '^(options|mounted with)'
+        mounted with: rw,allow_other,uid=5
+        options: ro,noatime,allow_other,uid=5
+        $ touch mnt/x; grep Read-only mnt/.regfs/errors
+        touch: cannot touch 'mnt/x': Read-only file system
+        #   Read-only file system      this was made so by remount; as root: mount -i -o remount,rw /home/root/mnt
+        $ sh -c \"$(sed -n 's/.*as root: //p' mnt/.regfs/errors)\"; regfs status --json mnt | jq -r .options; mkdir mnt/a
+        rw,noatime,allow_other,uid=5
+        $ grep Read-only mnt/.regfs/errors
+        [exit 1]
+        $ umount mnt; mount -o ro mnt; mount -i -o remount,rw mnt; regfs status mnt | grep ^options; rmdir mnt/a
+        options: ro,allow_other,uid=5
+        rmdir: failed to remove 'mnt/a': Read-only file system
+        [exit 1]
+        $ grep Read-only mnt/.regfs/errors
+        #   Read-only file system      this is mounted with -o ro: regfs umount /home/root/mnt && regfs mount /home/root/store /home/root/mnt
+        ",
+    );
+}
+
+#[test]
 fn what_was_mounted_read_only_stays_so() {
     needs!("fuse", "root", "nsenter", "setpriv", "mount", "setfattr");
     let household = Household::with_fstab("/home/root/store /home/root/mnt regfs ro 0 0");

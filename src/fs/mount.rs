@@ -96,7 +96,10 @@ impl Mount {
 
 /// Mounts `fs` as `settings` say. A mount of ours that a killed daemon left there is cleared.
 pub fn mount(fs: Arc<RegistryFs>, settings: &MountSettings) -> Result<Mount, MountError> {
-    mount_any(FuseAdapter::new(fs, settings.threads), settings)
+    let mount = mount_any(FuseAdapter::new(Arc::clone(&fs), settings.threads), settings)?;
+    let Unmounter { id, device, .. } = &mount.backstop.unmounter;
+    fs.mounted.is(*id, device);
+    Ok(mount)
 }
 
 fn mount_any<F>(filesystem: F, settings: &MountSettings) -> Result<Mount, MountError>
