@@ -45,6 +45,7 @@ fn umount_leaves_nothing_behind() {
     mount.unmount();
     assert!(!is_running(pid));
     assert!(!is_mounted(mount.path()));
+    assert!(mount.log().ends_with("] unmounted\n"), "{}", mount.log());
     session(
         mount.beside(),
         "

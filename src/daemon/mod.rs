@@ -122,7 +122,8 @@ fn serve(config: &MountConfig, announce: impl FnOnce() -> Result<()>) -> Result<
             Ok(())
         }
         Ok(Event::Ended(Ok(()))) => {
-            log::info!("unmounted by somebody else");
+            // By regfs umount or by another program: the kernel does not say.
+            log::info!("unmounted");
             Ok(())
         }
         Ok(Event::Ended(Err(error))) => Err(error).context("the session ended"),
