@@ -284,7 +284,10 @@ fn what_root_has_mounted_a_user_does_not_unmount() {
         &[],
         "
         $ regfs umount /home/root/mnt
-        regfs: fusermount3 refused /home/root/mnt: …
+        regfs: /home/root/mnt was mounted by root: only root can unmount it (regfs umount /home/root/mnt)
+        [exit 1]
+        $ regfs umount --lazy /home/root/mnt
+        regfs: /home/root/mnt was mounted by root: only root can unmount it (regfs umount /home/root/mnt)
         [exit 1]
         $ regfs mount -o remount,ro store /home/root/mnt
         regfs: only root can remount: unmount it, and mount it with the other options
@@ -293,6 +296,47 @@ fn what_root_has_mounted_a_user_does_not_unmount() {
         ",
     );
     household.run("root", "regfs umount mnt");
+}
+
+#[test]
+fn mounts_of_others_are_rows_with_one_line_beneath() {
+    needs!("fuse", "root", "fusermount3", "nsenter", "setpriv", "jq");
+    let household = Household::new();
+    household.run(
+        "root",
+        "mkdir a b shared; regfs mount store a; regfs mount store b; regfs mount -o allow_other store shared",
+    );
+    household.run("alice", "mkdir mnt; regfs mount store mnt");
+    household.session(
+        "alice",
+        &[],
+        "
+        $ regfs status | tr -s ' '
+        MOUNTPOINT STORE OPTIONS REFUSALS
+        /home/root/a /home/root/store rw,… hidden
+        /home/root/b /home/root/store rw,… hidden
+        /home/root/shared /home/root/store rw,… none
+        /home/alice/mnt /home/alice/store rw,… none
+        hidden: only the user who mounted it sees more: ask as root
+        ",
+    );
+    household.session(
+        "bob",
+        &[],
+        "
+        $ regfs status | tail -n 1
+        hidden: only the user who mounted it sees more: ask as alice, root
+        $ regfs status /home/alice/mnt
+        regfs: the mount at /home/alice/mnt lets in only the user who mounted it: ask as alice, or let others in (regfs mount -o allow_other)
+        [exit 1]
+        $ regfs status --json | jq -r '.[].problem' | grep -c 'lets in only'
+        3
+        $ regfs umount /home/alice/mnt
+        regfs: /home/alice/mnt was mounted by alice: only alice or root can unmount it (regfs umount /home/alice/mnt)
+        [exit 1]
+        ",
+    );
+    household.session("root", &[], "$ regfs umount /home/alice/mnt; ls -A /home/alice/mnt");
 }
 
 /// What a user takes from itself, by the modes of its own things.

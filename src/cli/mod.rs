@@ -1,5 +1,6 @@
 //! The command line as typed: what there is, its help with examples, and which part does it.
 
+mod owner;
 mod remount;
 mod status;
 mod umount;
@@ -69,6 +70,7 @@ const HELP_STATUS: &str = "\
 Examples:
   regfs status                  all regfs mounts
   regfs status /mnt             one of them, in detail
+  regfs status .                the one that this folder is in
   regfs status --json /mnt | jq .pid
 
 Exit codes: 0 done; 1 failed, for example because the mount's daemon is gone; 2 wrong usage.";
@@ -129,7 +131,7 @@ struct UmountArgs {
 
 #[derive(Args, Debug)]
 struct StatusArgs {
-    /// Where it is mounted; all mounts if left out
+    /// Where it is mounted, or any place in the mount; all mounts if left out
     mountpoint: Option<PathBuf>,
     /// As JSON
     #[arg(long)]
