@@ -16,6 +16,7 @@ fn a_line_of_fstab_is_mounted_and_unmounted() {
         &[],
         "
         $ mkdir mnt; mount /home/root/mnt
+        regfs: made a new registry in /home/root/store
         $ findmnt -n -o SOURCE,FSTYPE,OPTIONS mnt | tr -s ' '
         /home/root/store fuse.regfs rw,nosuid,nodev,noatime,…allow_other
         $ mkdir mnt/a; mount -a; ls mnt
@@ -40,6 +41,7 @@ fn a_user_mounts_what_fstab_lets_users_mount() {
         &[],
         "
         $ mkdir mnt; mount mnt; findmnt -n -o SOURCE,FSTYPE,OPTIONS mnt | tr -s ' '
+        regfs: made a new registry in /home/alice/store
         /home/alice/store fuse.regfs rw,nosuid,nodev,noexec,…user_id=64711…
         $ mkdir mnt/a; stat -c %U mnt/a
         alice
@@ -61,6 +63,7 @@ fn an_option_that_nobody_knows_is_refused_by_name() {
         regfs: there is no mount option \"alow_other\"; there are: ro, rw, allow_other…
         [exit 2]
         $ mount -s mnt && umount mnt
+        regfs: made a new registry in /home/root/store
         ",
     );
 }
@@ -81,6 +84,7 @@ fn a_mount_becomes_read_only_and_writable_again() {
     let run = |text: &str| household.session("root", &[], text);
     run("
         $ mkdir mnt; mount mnt; mkdir mnt/a mnt/e; printf x > mnt/a/uploads/x; echo > file
+        regfs: made a new registry in /home/root/store
         $ mount -o remount,ro mnt; findmnt -n -o OPTIONS mnt
         ro,nosuid,nodev,…allow_other
         ");
@@ -110,6 +114,7 @@ fn status_and_errors_say_how_it_is_mounted_now() {
         &[],
         "
         $ mkdir mnt; mount mnt; mount -o remount,ro,noatime mnt; regfs status mnt | grep -E '^(options|mounted with)'
+        regfs: made a new registry in /home/root/store
         mounted with: rw,allow_other,uid=5
         options: ro,noatime,allow_other,uid=5
         $ touch mnt/x; grep Read-only mnt/.regfs/errors
@@ -139,6 +144,7 @@ fn what_was_mounted_read_only_stays_so() {
         regfs: there is no registry in /home/root/store: mount it without -o ro once, which makes one
         [exit 1]
         $ mount -o rw mnt; mkdir mnt/a mnt/e; printf x > mnt/a/uploads/x; echo > file; umount mnt; mount mnt
+        regfs: made a new registry in /home/root/store
         ");
     run(CHANGES);
     run("

@@ -20,7 +20,7 @@ const HELPER_NAMES: [&str; 2] = ["mount.regfs", "mount.fuse.regfs"];
 
 const HELP: &str = "\
 Examples:
-  regfs mount /srv/registry /mnt        mount a registry; it is made if it is new
+  regfs mount /srv/registry /mnt        mount a registry; a new one is made if there is none
   ls /mnt/library/alpine/manifests      its tags
   cat /mnt/library/alpine/manifests/3.19
   cp layer.tar.gz /mnt/library/alpine/layers/sha256:4c0d…
@@ -99,7 +99,8 @@ enum Command {
 
 #[derive(Args, Debug)]
 struct MountArgs {
-    /// The folder of the registry, in the layout of docker-registry; made if it is new
+    /// The folder of the registry, in the layout of docker-registry; made if it is new, in one that is
+    /// there
     source: PathBuf,
     /// The folder to mount it on
     mountpoint: PathBuf,
