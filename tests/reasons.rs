@@ -87,6 +87,16 @@ fn status_of_a_place_in_a_mount_is_that_of_the_mount() {
         [exit 1]
         ",
     );
+    // Who stands in it when its daemon is killed is told what to do, too.
+    session_with(
+        mount.beside(),
+        &[("MNT", mount.path().to_str().unwrap())],
+        "
+        $ (cd mnt/library; kill -9 $(jq .pid ../.regfs/status); while test -e .; do sleep 0.1; done; regfs status .)
+        regfs: the daemon of the mount at $MNT is gone: mount again (regfs mount …
+        [exit 1]
+        ",
+    );
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::{
     collections::BTreeSet,
     fs,
-    io::{self, Write},
+    io::{self, ErrorKind, Write},
     path::Path,
     thread,
     time::Duration,
@@ -17,6 +17,9 @@ use std::{
 
 /// How long a mount may take to say whether it lives.
 const PROBE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What opening anything below a dead mount gives.
+const DEAD: [ErrorKind; 2] = [ErrorKind::NotConnected, ErrorKind::ConnectionAborted];
 
 /// Shows all mounts, or the one at `mountpoint`.
 pub(super) fn run(mountpoint: Option<&Path>, as_json: bool) -> Result<()> {
@@ -26,7 +29,7 @@ pub(super) fn run(mountpoint: Option<&Path>, as_json: bool) -> Result<()> {
     };
     match io::stdout().write_all(text.as_bytes()) {
         // `regfs status | head -1` has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         outcome => outcome.context("could not write to stdout"),
     }
 }
@@ -63,7 +66,7 @@ impl State {
         let file = path.join(".regfs/status");
         let text = match fs::read(&file) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                 let owner = Owner::of(entry).map(|owner| owner.to_string());
                 return Self::Hidden(owner.unwrap_or_else(|| "that user".to_owned()));
             }
@@ -211,12 +214,27 @@ fn one(mountpoint: &Path, as_json: bool) -> Result<String> {
 
 /// The mount that `path` is in: who stands somewhere in one asks for it as `.`.
 fn mount_around(path: &Path) -> Result<MountEntry> {
-    let place = Place::find(path).with_context(|| format!("could not find {}", path.display()))?;
-    match place.surrounding()?.filter(MountEntry::is_regfs) {
+    let found = match Place::find(path) {
+        Ok(place) => place.surrounding()?.filter(MountEntry::is_regfs),
+        // Below a mount whose daemon is gone, or ends just now, nothing can be opened.
+        Err(error) if DEAD.contains(&error.kind()) => mount_above(path),
+        Err(_) => None,
+    };
+    match found {
         Some(entry) => Ok(entry),
         // Says what is there instead.
         None => umount::find(path).map(|(_, entry)| entry),
     }
+}
+
+/// The mount of ours that `path` lies in by its name alone.
+fn mount_above(path: &Path) -> Option<MountEntry> {
+    // Of a folder that the kernel has given up, getcwd(2) knows nothing any more.
+    let path = fs::read_link("/proc/self/cwd").ok()?.join(path);
+    let mounts = mountinfo::read().ok()?.into_iter().filter(MountEntry::is_regfs);
+    mounts
+        .filter(|entry| path.starts_with(&entry.mountpoint))
+        .max_by_key(|entry| entry.mountpoint.components().count())
 }
 
 /// The fields that are shown last, all in one place.
