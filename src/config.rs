@@ -30,7 +30,7 @@ pub const DAEMON_UMASK: u32 = 0o022;
 /// `regfs mount`, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountConfig {
-    /// The folder with the registry, by its whole path. It need not exist.
+    /// The folder with the registry, by its whole path. It need not exist; the one above it must.
     pub store: PathBuf,
     /// Where to mount, by its whole path.
     pub mountpoint: PathBuf,

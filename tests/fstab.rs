@@ -16,6 +16,7 @@ fn a_line_of_fstab_is_mounted_and_unmounted() {
         &[],
         "
         $ mkdir mnt; mount /home/root/mnt
+        regfs: made a new registry in /home/root/store
         $ findmnt -n -o SOURCE,FSTYPE,OPTIONS mnt | tr -s ' '
         /home/root/store fuse.regfs rw,nosuid,nodev,noatime,…allow_other
         $ mkdir mnt/a; mount -a; ls mnt
@@ -40,6 +41,7 @@ fn a_user_mounts_what_fstab_lets_users_mount() {
         &[],
         "
         $ mkdir mnt; mount mnt; findmnt -n -o SOURCE,FSTYPE,OPTIONS mnt | tr -s ' '
+        regfs: made a new registry in /home/alice/store
         /home/alice/store fuse.regfs rw,nosuid,nodev,noexec,…user_id=64711…
         $ mkdir mnt/a; stat -c %U mnt/a
         alice
@@ -61,6 +63,7 @@ fn an_option_that_nobody_knows_is_refused_by_name() {
         regfs: there is no mount option \"alow_other\"; there are: ro, rw, allow_other…
         [exit 2]
         $ mount -s mnt && umount mnt
+        regfs: made a new registry in /home/root/store
         ",
     );
 }
@@ -81,6 +84,7 @@ fn a_mount_becomes_read_only_and_writable_again() {
     let run = |text: &str| household.session("root", &[], text);
     run("
         $ mkdir mnt; mount mnt; mkdir mnt/a mnt/e; printf x > mnt/a/uploads/x; echo > file
+        regfs: made a new registry in /home/root/store
         $ mount -o remount,ro mnt; findmnt -n -o OPTIONS mnt
         ro,nosuid,nodev,…allow_other
         ");
@@ -101,6 +105,36 @@ fn a_mount_becomes_read_only_and_writable_again() {
 }
 
 #[test]
+fn status_and_errors_say_how_it_is_mounted_now() {
+    needs!("fuse", "root", "nsenter", "setpriv", "mount", "jq");
+    let household =
+        Household::with_fstab("/home/root/store /home/root/mnt regfs allow_other,uid=5 0 0");
+    household.session(
+        "root",
+        &[],
+        "
+        $ mkdir mnt; mount mnt; mount -o remount,ro,noatime mnt; regfs status mnt | grep -E '^(options|mounted with)'
+        regfs: made a new registry in /home/root/store
+        mounted with: rw,allow_other,uid=5
+        options: ro,noatime,allow_other,uid=5
+        $ touch mnt/x; grep Read-only mnt/.regfs/errors
+        touch: cannot touch 'mnt/x': Read-only file system
+        #   Read-only file system      this was made so by remount; as root: mount -i -o remount,rw /home/root/mnt
+        $ sh -c \"$(sed -n 's/.*as root: //p' mnt/.regfs/errors)\"; regfs status --json mnt | jq -r .options; mkdir mnt/a
+        rw,noatime,allow_other,uid=5
+        $ grep Read-only mnt/.regfs/errors
+        [exit 1]
+        $ umount mnt; mount -o ro mnt; mount -i -o remount,rw mnt; regfs status mnt | grep ^options; rmdir mnt/a
+        options: ro,allow_other,uid=5
+        rmdir: failed to remove 'mnt/a': Read-only file system
+        [exit 1]
+        $ grep Read-only mnt/.regfs/errors
+        #   Read-only file system      this is mounted with -o ro: regfs umount /home/root/mnt && regfs mount /home/root/store /home/root/mnt
+        ",
+    );
+}
+
+#[test]
 fn what_was_mounted_read_only_stays_so() {
     needs!("fuse", "root", "nsenter", "setpriv", "mount", "setfattr");
     let household = Household::with_fstab("/home/root/store /home/root/mnt regfs ro 0 0");
@@ -110,6 +144,7 @@ fn what_was_mounted_read_only_stays_so() {
         regfs: there is no registry in /home/root/store: mount it without -o ro once, which makes one
         [exit 1]
         $ mount -o rw mnt; mkdir mnt/a mnt/e; printf x > mnt/a/uploads/x; echo > file; umount mnt; mount mnt
+        regfs: made a new registry in /home/root/store
         ");
     run(CHANGES);
     run("

@@ -45,6 +45,7 @@ fn umount_leaves_nothing_behind() {
     mount.unmount();
     assert!(!is_running(pid));
     assert!(!is_mounted(mount.path()));
+    assert!(mount.log().ends_with("] unmounted\n"), "{}", mount.log());
     session(
         mount.beside(),
         "
@@ -310,6 +311,32 @@ fn a_new_store_is_made_and_an_old_one_is_kept() {
 }
 
 #[test]
+fn a_source_that_is_mistyped_does_not_go_unnoticed() {
+    needs!("fuse");
+    let mount = Mount::unmounted();
+    session_with(
+        mount.beside(),
+        &[("HERE", mount.beside().to_str().unwrap())],
+        "
+        $ regfs mount sotre/one mnt
+        regfs: there is no directory $HERE/sotre to make the registry $HERE/sotre/one in: if the name is right, make it first (mkdir -p $HERE/sotre)
+        [exit 1]
+        $ ls; ls -A mnt
+        mnt
+        store
+        $ mkdir -p $HERE/sotre; regfs mount sotre/one mnt
+        regfs: made a new registry in $HERE/sotre/one
+        $ regfs umount mnt; regfs mount sotre/one mnt; regfs umount mnt
+        $ regfs mount --log log sotre mnt
+        […INFO ] made a new registry in $HERE/sotre
+        […INFO ] mounted $HERE/sotre at $HERE/mnt
+        $ regfs umount mnt; grep -c 'made a new registry' log
+        1
+        ",
+    );
+}
+
+#[test]
 fn a_store_of_a_newer_program_is_refused() {
     needs!("fuse");
     let mut mount = Mount::empty();
@@ -350,7 +377,13 @@ fn the_command_returns_when_the_mount_answers_and_keeps_no_terminal() {
     needs!("fuse");
     let mut mount = Mount::unmounted();
     // A pipe that the daemon kept open would keep `cat` waiting.
-    session(mount.beside(), "$ { regfs mount store mnt 2>&1; ls -A mnt; } | cat");
+    session(
+        mount.beside(),
+        "
+        $ { regfs mount store mnt 2>&1; ls -A mnt; } | cat
+        regfs: made a new registry in …/store
+        ",
+    );
     assert!(is_mounted(mount.path()));
     session(mount.beside(), "$ regfs umount mnt");
     mount.mount(&[]);

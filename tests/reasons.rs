@@ -67,6 +67,39 @@ fn status_of_all_mounts_says_which_have_refusals() {
 }
 
 #[test]
+fn status_of_a_place_in_a_mount_is_that_of_the_mount() {
+    needs!("fuse", "jq");
+    let mount = Mount::empty();
+    let layer = mount.push_layer("library/a", b"layer");
+    session_with(
+        mount.path().join("library"),
+        &[("MNT", mount.path().to_str().unwrap()), ("LAYER", &layer)],
+        "
+        $ regfs status . | grep ^mountpoint
+        mountpoint: $MNT
+        $ regfs status --json a/layers/$LAYER | jq -r .mountpoint
+        $MNT
+        $ regfs umount .
+        regfs: . is a place in the mount at $MNT: name the mount itself, $MNT
+        [exit 1]
+        $ regfs status ../..
+        regfs: nothing is mounted at ../..: regfs status lists what is
+        [exit 1]
+        ",
+    );
+    // Who stands in it when its daemon is killed is told what to do, too.
+    session_with(
+        mount.beside(),
+        &[("MNT", mount.path().to_str().unwrap())],
+        "
+        $ (cd mnt/library; kill -9 $(jq .pid ../.regfs/status); while test -e .; do sleep 0.1; done; regfs status .)
+        regfs: the daemon of the mount at $MNT is gone: mount again (regfs mount …
+        [exit 1]
+        ",
+    );
+}
+
+#[test]
 fn a_mountpoint_with_spaces_can_be_pasted() {
     needs!("fuse");
     let mount = Mount::empty();

@@ -18,6 +18,7 @@ fn a_user_mounts_pushes_pulls_and_unmounts() {
         &[("LAYER", &layer), ("OTHER", &digest_of(b"other"))],
         "
         $ mkdir mnt; regfs mount store mnt
+        regfs: made a new registry in /home/alice/store
         $ findmnt -n -o SOURCE,FSTYPE,OPTIONS mnt | tr -s ' '
         /home/alice/store fuse.regfs rw,nosuid,nodev,…user_id=64711,group_id=64711,default_permissions
         $ mkdir -p mnt/library/app; cd mnt/library/app; printf hello > uploads/x; mv uploads/x layers/$LAYER; cp ~/manifest manifests/1.0
@@ -53,6 +54,7 @@ fn a_user_sets_modes_and_groups_and_gives_nothing_away() {
         &[("LAYER", &digest_of(b"hello"))],
         "
         $ mkdir mnt; regfs mount store mnt; mkdir mnt/a; printf x > mnt/a/uploads/x; printf hello > mnt/a/layers/$LAYER
+        regfs: made a new registry in /home/alice/store
         $ chmod 640 mnt/a/uploads/x; chmod 600 mnt/a/layers/$LAYER; chgrp team mnt/a/uploads/x
         $ chown bob mnt/a/uploads/x
         chown: changing ownership of 'mnt/a/uploads/x': Operation not permitted
@@ -85,6 +87,7 @@ fn what_is_read_only_can_be_finished_and_rights_can_be_given_back() {
         &[("LAYER", &digest_of(b"hello"))],
         "
         $ mkdir mnt src; regfs mount store mnt; mkdir mnt/a mnt/b mnt/c
+        regfs: made a new registry in /home/alice/store
         $ printf hello > src/$LAYER; setfattr -n user.note -v mine src/$LAYER; chmod 444 src/$LAYER
         $ cp --preserve=all src/$LAYER mnt/a/uploads/x; mv mnt/a/uploads/x mnt/a/layers/$LAYER
         $ rsync -aX src/ mnt/b/layers/; cp --preserve=all src/$LAYER mnt/c/layers/
@@ -123,6 +126,7 @@ fn a_user_mirrors_into_the_mount_and_out_of_it() {
         &[("LAYER", &layer)],
         "
         $ mkdir mnt; regfs mount store mnt; mkdir -p mnt/a src/layers src/manifests src/uploads
+        regfs: made a new registry in /home/alice/store
         $ printf hello > src/layers/$LAYER; cp manifest src/manifests/1.0; rsync -a src/ mnt/a/
         $ rsync -ai src/ mnt/a/
         $ rsync -a mnt/a/ back/; diff -r src back
@@ -139,6 +143,7 @@ fn a_user_mounts_again_over_what_a_killed_daemon_left() {
         &[],
         "
         $ mkdir mnt; regfs mount store mnt; mkdir mnt/a; printf x > mnt/a/uploads/x
+        regfs: made a new registry in /home/alice/store
         $ kill -9 $(jq .pid mnt/.regfs/status); sleep 0.5; ls mnt
         ls: cannot … 'mnt': Transport endpoint is not connected
         [exit 2]
@@ -163,6 +168,7 @@ fn others_are_let_in_where_fuse_conf_allows_it() {
         &[],
         "
         $ mkdir mnt; regfs mount -o allow_other store mnt
+        regfs: made a new registry in /home/alice/store
         regfs: fusermount3 refused /home/alice/mnt: option allow_other only allowed if 'user_allow_other' is set in /etc/fuse.conf; ask who runs this machine to put that word on a line of its own there, or leave allow_other out
         [exit 1]
         $ regfs mount store mnt; mkdir mnt/a
@@ -232,6 +238,7 @@ fn what_a_user_cannot_mount_is_refused_with_the_remedy() {
         &[],
         "
         $ mkdir mnt; regfs mount store /home/root/mnt
+        regfs: made a new registry in /home/alice/store
         regfs: fusermount3 refused /home/root/mnt: user has no write access to mountpoint /home/root/mnt; take a directory that is yours, or mount as root
         [exit 1]
         $ regfs mount /home/root/store mnt
@@ -284,7 +291,10 @@ fn what_root_has_mounted_a_user_does_not_unmount() {
         &[],
         "
         $ regfs umount /home/root/mnt
-        regfs: fusermount3 refused /home/root/mnt: …
+        regfs: /home/root/mnt was mounted by root: only root can unmount it (regfs umount /home/root/mnt)
+        [exit 1]
+        $ regfs umount --lazy /home/root/mnt
+        regfs: /home/root/mnt was mounted by root: only root can unmount it (regfs umount /home/root/mnt)
         [exit 1]
         $ regfs mount -o remount,ro store /home/root/mnt
         regfs: only root can remount: unmount it, and mount it with the other options
@@ -293,6 +303,47 @@ fn what_root_has_mounted_a_user_does_not_unmount() {
         ",
     );
     household.run("root", "regfs umount mnt");
+}
+
+#[test]
+fn mounts_of_others_are_rows_with_one_line_beneath() {
+    needs!("fuse", "root", "fusermount3", "nsenter", "setpriv", "jq");
+    let household = Household::new();
+    household.run(
+        "root",
+        "mkdir a b shared; regfs mount store a; regfs mount store b; regfs mount -o allow_other store shared",
+    );
+    household.run("alice", "mkdir mnt; regfs mount store mnt");
+    household.session(
+        "alice",
+        &[],
+        "
+        $ regfs status | tr -s ' '
+        MOUNTPOINT STORE OPTIONS REFUSALS
+        /home/root/a /home/root/store rw,… hidden
+        /home/root/b /home/root/store rw,… hidden
+        /home/root/shared /home/root/store rw,… none
+        /home/alice/mnt /home/alice/store rw,… none
+        hidden: only the user who mounted it sees more: ask as root
+        ",
+    );
+    household.session(
+        "bob",
+        &[],
+        "
+        $ regfs status | tail -n 1
+        hidden: only the user who mounted it sees more: ask as alice, root
+        $ regfs status /home/alice/mnt
+        regfs: the mount at /home/alice/mnt lets in only the user who mounted it: ask as alice, or let others in (regfs mount -o allow_other)
+        [exit 1]
+        $ regfs status --json | jq -r '.[].problem' | grep -c 'lets in only'
+        3
+        $ regfs umount /home/alice/mnt
+        regfs: /home/alice/mnt was mounted by alice: only alice or root can unmount it (regfs umount /home/alice/mnt)
+        [exit 1]
+        ",
+    );
+    household.session("root", &[], "$ regfs umount /home/alice/mnt; ls -A /home/alice/mnt");
 }
 
 /// What a user takes from itself, by the modes of its own things.

@@ -1,6 +1,7 @@
 //! The command line as typed: what there is, its help with examples, and which part does it.
 
 mod gc;
+mod owner;
 mod remount;
 mod status;
 mod umount;
@@ -23,7 +24,7 @@ const HELPER_NAMES: [&str; 2] = ["mount.regfs", "mount.fuse.regfs"];
 
 const HELP: &str = "\
 Examples:
-  regfs mount /srv/registry /mnt        mount a registry; it is made if it is new
+  regfs mount /srv/registry /mnt        mount a registry; a new one is made if there is none
   ls /mnt/library/alpine/manifests      its tags
   cat /mnt/library/alpine/manifests/3.19
   cp layer.tar.gz /mnt/library/alpine/layers/sha256:4c0d…
@@ -73,6 +74,7 @@ const HELP_STATUS: &str = "\
 Examples:
   regfs status                  all regfs mounts
   regfs status /mnt             one of them, in detail
+  regfs status .                the one that this folder is in
   regfs status --json /mnt | jq .pid
 
 Exit codes: 0 done; 1 failed, for example because the mount's daemon is gone; 2 wrong usage.";
@@ -118,7 +120,8 @@ enum Command {
 
 #[derive(Args, Debug)]
 struct MountArgs {
-    /// The folder of the registry, in the layout of docker-registry; made if it is new
+    /// The folder of the registry, in the layout of docker-registry; made if it is new, in one that is
+    /// there
     source: PathBuf,
     /// The folder to mount it on
     mountpoint: PathBuf,
@@ -150,7 +153,7 @@ struct UmountArgs {
 
 #[derive(Args, Debug)]
 struct StatusArgs {
-    /// Where it is mounted; all mounts if left out
+    /// Where it is mounted, or any place in the mount; all mounts if left out
     mountpoint: Option<PathBuf>,
     /// As JSON
     #[arg(long)]

@@ -12,7 +12,7 @@ use std::{fs, path::Path};
 pub(super) fn run(mountpoint: &Path, wanted: &MountOptions) -> Result<()> {
     #[derive(Deserialize)]
     struct Status {
-        options: String,
+        mounted_with: String,
     }
     if !rustix::process::geteuid().is_root() {
         bail!("only root can remount: unmount it, and mount it with the other options");
@@ -23,7 +23,7 @@ pub(super) fn run(mountpoint: &Path, wanted: &MountOptions) -> Result<()> {
     let text = fs::read(&file).with_context(|| format!("could not read {}", file.display()))?;
     let status: Status =
         serde_json::from_slice(&text).with_context(|| format!("{} is not JSON", file.display()))?;
-    let made = MountOptions::parse(&[status.options], true)?;
+    let made = MountOptions::parse(&[status.mounted_with], true)?;
     if let Some(what) = wanted.fixed_since(&made) {
         return Err(MountError::Fixed { what, mountpoint: path }.into());
     }

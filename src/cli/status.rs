@@ -1,13 +1,15 @@
 //! `regfs status`: what is mounted, and how one mount fares.
 
+use crate::cli::owner::Owner;
 use crate::cli::umount;
-use crate::fs::mountinfo::{self, Answer, MountEntry};
+use crate::fs::mountinfo::{self, Answer, MountEntry, Place};
 use crate::fs::{errors_file, quoted};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeSet,
     fs,
-    io::{self, Write},
+    io::{self, ErrorKind, Write},
     path::Path,
     thread,
     time::Duration,
@@ -15,6 +17,9 @@ use std::{
 
 /// How long a mount may take to say whether it lives.
 const PROBE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What opening anything below a dead mount gives.
+const DEAD: [ErrorKind; 2] = [ErrorKind::NotConnected, ErrorKind::ConnectionAborted];
 
 /// Shows all mounts, or the one at `mountpoint`.
 pub(super) fn run(mountpoint: Option<&Path>, as_json: bool) -> Result<()> {
@@ -24,7 +29,7 @@ pub(super) fn run(mountpoint: Option<&Path>, as_json: bool) -> Result<()> {
     };
     match io::stdout().write_all(text.as_bytes()) {
         // `regfs status | head -1` has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         outcome => outcome.context("could not write to stdout"),
     }
 }
@@ -33,6 +38,8 @@ pub(super) fn run(mountpoint: Option<&Path>, as_json: bool) -> Result<()> {
 enum State {
     /// What its control file says.
     Alive(Value),
+    /// The kernel lets in only its owner, who is another.
+    Hidden(String),
     /// Why nothing is known, and what to do.
     Unknown(String),
 }
@@ -59,11 +66,9 @@ impl State {
         let file = path.join(".regfs/status");
         let text = match fs::read(&file) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                return Self::Unknown(format!(
-                    "the mount at {at} lets nobody in but the user that mounted it: ask as that \
-                     user, or let others in (regfs mount -o allow_other)"
-                ));
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                let owner = Owner::of(entry).map(|owner| owner.to_string());
+                return Self::Hidden(owner.unwrap_or_else(|| "that user".to_owned()));
             }
             Err(error) => {
                 return Self::Unknown(format!("could not read {}: {error}", quoted(&file)));
@@ -83,7 +88,20 @@ impl State {
     fn refusals(&self) -> u64 {
         match self {
             Self::Alive(status) => status["refusals"].as_u64().unwrap_or(0),
-            Self::Unknown(_) => 0,
+            Self::Hidden(_) | Self::Unknown(_) => 0,
+        }
+    }
+
+    /// What is known of the mount at `path`, or why nothing is, and what to do.
+    fn known(&self, path: &Path) -> Result<&Value> {
+        match self {
+            Self::Alive(status) => Ok(status),
+            Self::Hidden(owner) => bail!(
+                "the mount at {} lets in only the user who mounted it: ask as {owner}, or let \
+                 others in (regfs mount -o allow_other)",
+                quoted(path)
+            ),
+            Self::Unknown(why) => bail!("{why}"),
         }
     }
 }
@@ -121,6 +139,7 @@ fn all(as_json: bool) -> Result<String> {
             match (state, state.refusals()) {
                 (State::Alive(_), 0) => "none".to_owned(),
                 (State::Alive(_), count) => count.to_string(),
+                (State::Hidden(_), _) => "hidden".to_owned(),
                 (State::Unknown(_), _) => "?".to_owned(),
             },
         ]
@@ -132,6 +151,7 @@ fn all(as_json: bool) -> Result<String> {
     if !files.is_empty() {
         text += &format!("\nwhat was refused, why, and what to do: cat {}\n", files.join(" "));
     }
+    text += &hidden(&states);
     for (_, state) in mounts() {
         if let State::Unknown(why) = state {
             text += &format!("\n{why}\n");
@@ -140,19 +160,31 @@ fn all(as_json: bool) -> Result<String> {
     Ok(text)
 }
 
-fn mount_as_json(entry: &MountEntry, state: &State) -> Value {
-    let (refusals, last, problem) = match state {
-        State::Alive(status) => (&status["refusals"], &status["last_refusal"], None),
-        State::Unknown(why) => (&Value::Null, &Value::Null, Some(why)),
+/// One line for all the mounts of other users: there may be many, and they are well.
+fn hidden(states: &[State]) -> String {
+    let owner = |state: &State| match state {
+        State::Hidden(owner) => Some(owner.clone()),
+        State::Alive(_) | State::Unknown(_) => None,
     };
+    let owners: BTreeSet<String> = states.iter().filter_map(owner).collect();
+    if owners.is_empty() {
+        return String::new();
+    }
+    let owners: Vec<String> = owners.into_iter().collect();
+    format!("\nhidden: only the user who mounted it sees more: ask as {}\n", owners.join(", "))
+}
+
+fn mount_as_json(entry: &MountEntry, state: &State) -> Value {
+    let known = state.known(&entry.mountpoint);
+    let of = |field: &str| known.as_ref().map_or(&Value::Null, |status| &status[field]);
     json!({
         "mountpoint": entry.mountpoint.to_string_lossy(),
         "store": entry.source.to_string_lossy(),
         "options": entry.options,
-        "refusals": refusals,
-        "last_refusal": last,
+        "refusals": of("refusals"),
+        "last_refusal": of("last_refusal"),
         "errors": errors_file(&entry.mountpoint),
-        "problem": problem,
+        "problem": known.as_ref().err().map(ToString::to_string),
     })
 }
 
@@ -169,17 +201,40 @@ fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
 }
 
 fn one(mountpoint: &Path, as_json: bool) -> Result<String> {
-    let (path, entry) = umount::find(mountpoint)?;
-    let status = match State::of(&MountEntry { mountpoint: path, ..entry }) {
-        State::Alive(status) => status,
-        State::Unknown(why) => bail!("{why}"),
-    };
+    let entry = mount_around(mountpoint)?;
+    let state = State::of(&entry);
+    let status = state.known(&entry.mountpoint)?;
     if as_json {
         return Ok(format!("{status:#}\n"));
     }
     let mut lines = String::new();
-    describe("", &without_refusals(&status), &mut lines);
-    Ok(lines + &refusals(&status))
+    describe("", &without_refusals(status), &mut lines);
+    Ok(lines + &refusals(status))
+}
+
+/// The mount that `path` is in: who stands somewhere in one asks for it as `.`.
+fn mount_around(path: &Path) -> Result<MountEntry> {
+    let found = match Place::find(path) {
+        Ok(place) => place.surrounding()?.filter(MountEntry::is_regfs),
+        // Below a mount whose daemon is gone, or ends just now, nothing can be opened.
+        Err(error) if DEAD.contains(&error.kind()) => mount_above(path),
+        Err(_) => None,
+    };
+    match found {
+        Some(entry) => Ok(entry),
+        // Says what is there instead.
+        None => umount::find(path).map(|(_, entry)| entry),
+    }
+}
+
+/// The mount of ours that `path` lies in by its name alone.
+fn mount_above(path: &Path) -> Option<MountEntry> {
+    // Of a folder that the kernel has given up, getcwd(2) knows nothing any more.
+    let path = fs::read_link("/proc/self/cwd").ok()?.join(path);
+    let mounts = mountinfo::read().ok()?.into_iter().filter(MountEntry::is_regfs);
+    mounts
+        .filter(|entry| path.starts_with(&entry.mountpoint))
+        .max_by_key(|entry| entry.mountpoint.components().count())
 }
 
 /// The fields that are shown last, all in one place.

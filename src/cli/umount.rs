@@ -1,9 +1,11 @@
 //! `regfs umount`: takes a mount away, waits for its daemon, and says who is in the way.
 
+use crate::cli::owner::Owner;
 use crate::config::UNMOUNT_WAIT;
 use crate::daemon;
 use crate::fs::mount::{self, MountError};
 use crate::fs::mountinfo::{self, Answer, MountEntry, Place};
+use crate::fs::quoted;
 use anyhow::{Context, Result, bail};
 use rustix::process::Pid;
 use serde::Deserialize;
@@ -24,8 +26,15 @@ pub(super) fn run(mountpoint: &Path, lazy: bool) -> Result<()> {
     let daemon = if lazy { None } else { daemon_of(&path)? };
     match mount::patiently(MountError::is_busy, || mount::unmount(&path, lazy)) {
         Ok(()) => {}
-        Err(error) if error.is_busy() => bail!("{}", busy(&path)),
-        Err(error) => return Err(error.into()),
+        Err(error) => match Owner::of(&entry).filter(|owner| !owner.is_obeyed()) {
+            Some(owner) => bail!(
+                "{0} was mounted by {owner}: only {1} can unmount it (regfs umount {0})",
+                quoted(&path),
+                owner.or_root()
+            ),
+            None if error.is_busy() => bail!("{}", busy(&path)),
+            None => return Err(error.into()),
+        },
     }
     if let Some(pid) = daemon.filter(|_| !is_mounted_elsewhere(&entry))
         && !daemon::wait_for_end(pid, UNMOUNT_WAIT)
@@ -54,7 +63,13 @@ pub(super) fn find(mountpoint: &Path) -> Result<(PathBuf, MountEntry)> {
             entry.kind,
             mountinfo::MOUNT_TYPE
         ),
-        None => bail!("nothing is mounted at {shown}: regfs status lists what is"),
+        None => match place.surrounding()? {
+            Some(entry) if entry.is_regfs() => bail!(
+                "{shown} is a place in the mount at {0}: name the mount itself, {0}",
+                quoted(&entry.mountpoint)
+            ),
+            Some(_) | None => bail!("nothing is mounted at {shown}: regfs status lists what is"),
+        },
     }
 }
 

@@ -26,9 +26,9 @@ use signal_hook::{
     iterator::Signals,
 };
 use std::{
-    io,
+    io::{self, Write as _},
     panic::{self, AssertUnwindSafe},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
@@ -122,7 +122,8 @@ fn serve(config: &MountConfig, announce: impl FnOnce() -> Result<()>) -> Result<
             Ok(())
         }
         Ok(Event::Ended(Ok(()))) => {
-            log::info!("unmounted by somebody else");
+            // By regfs umount or by another program: the kernel does not say.
+            log::info!("unmounted");
             Ok(())
         }
         Ok(Event::Ended(Err(error))) => Err(error).context("the session ended"),
@@ -158,6 +159,9 @@ fn compose(config: &MountConfig, settings: &MountSettings) -> Result<Arc<Registr
     let store_options = StoreOptions { reference_check, read_only: options.read_only() };
     let store = LocalRegistry::open(&config.store, &store_options)
         .map_err(|error| refused_store(config, error))?;
+    if store.is_new() {
+        say_new(&config.store);
+    }
     let store = Arc::new(store);
     let registry = Arc::new(CachedRegistry::new(store.clone(), CacheLimits::default()));
     let cache = Arc::clone(&registry);
@@ -178,6 +182,14 @@ fn compose(config: &MountConfig, settings: &MountSettings) -> Result<Arc<Registr
     Ok(Arc::new(RegistryFs::new(registry, shown)))
 }
 
+/// Who has mistyped a name wonders at an empty mount, so this is said also where nothing is logged.
+fn say_new(store: &Path) {
+    if !log::log_enabled!(log::Level::Info) {
+        writeln!(io::stderr(), "regfs: made a new registry in {}", store.display()).ok();
+    }
+    log::info!("made a new registry in {}", store.display());
+}
+
 /// Why a store could not be opened, and what to do.
 fn refused_store(config: &MountConfig, error: Error) -> anyhow::Error {
     let (at, read_only) = (config.store.display(), config.options.read_only());
@@ -185,6 +197,16 @@ fn refused_store(config: &MountConfig, error: Error) -> anyhow::Error {
     match kind {
         Some(io::ErrorKind::NotFound) if read_only => {
             anyhow!("there is no registry in {at}: mount it without -o ro once, which makes one")
+        }
+        Some(io::ErrorKind::NotFound) => {
+            match config.store.parent().filter(|above| !above.exists()) {
+                Some(above) => anyhow!(
+                    "there is no directory {0} to make the registry {at} in: if the name is right, make \
+                 it first (mkdir -p {0})",
+                    above.display()
+                ),
+                None => error.into(),
+            }
         }
         Some(io::ErrorKind::PermissionDenied) if read_only => {
             anyhow!("{error}; let this user read the store {at}, or mount as root")

@@ -35,18 +35,22 @@ impl RegistryFs {
     /// itself, or because tools ask for it all the time and go on without it.
     fn legend(&self) -> String {
         let mut text = String::from(LEGEND);
-        if self.options.read_only {
-            let (source, at) = (&self.options.source, quoted(&self.options.mountpoint));
+        let (source, at) = (&self.options.source, quoted(&self.options.mountpoint));
+        let reason = if self.options.read_only {
             let source = quoted(Path::new(source));
-            put(
-                &mut text,
-                format_args!(
-                    "#   Read-only file system      this is mounted with -o ro: regfs umount {at} && \
-                     regfs mount {source} {at}\n"
-                ),
-            );
-        }
+            format!("this is mounted with -o ro: regfs umount {at} && regfs mount {source} {at}")
+        } else if self.options_now().split(',').any(|option| option == "ro") {
+            format!("this was made so by remount; as root: mount -i -o remount,rw {at}")
+        } else {
+            return text;
+        };
+        put(&mut text, format_args!("#   Read-only file system      {reason}\n"));
         text
+    }
+
+    /// The options that hold now, as they would be typed.
+    fn options_now(&self) -> String {
+        self.mounted.options(&self.options.options)
     }
 
     fn status(&self) -> String {
@@ -56,7 +60,8 @@ impl RegistryFs {
             "pid": std::process::id(),
             "source": self.options.source,
             "mountpoint": self.options.mountpoint,
-            "options": self.options.options,
+            "options": self.options_now(),
+            "mounted_with": self.options.options,
             "started_at": humantime::format_rfc3339_seconds(self.started_at).to_string(),
             "uptime_seconds": uptime.as_secs(),
             "open_files": self.handles.count(),

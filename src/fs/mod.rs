@@ -28,6 +28,7 @@ mod manifest_writer;
 mod mapping;
 pub mod mount;
 mod mount_error;
+mod mounted;
 pub mod mountinfo;
 mod open;
 mod promises;
@@ -52,6 +53,7 @@ use crate::fs::counters::{Counters, Operation};
 use crate::fs::fault::{Fault, Result};
 use crate::fs::handles::{Handles, Uploads, Writers};
 use crate::fs::inodes::{Inodes, Known};
+use crate::fs::mounted::Mounted;
 use crate::fs::node::Node;
 use crate::fs::refusals::Refusals;
 use crate::fs::staging::StagingFolders;
@@ -86,7 +88,7 @@ pub struct FsOptions {
     pub mountpoint: PathBuf,
     /// The options it was mounted with, as `regfs status` shows them.
     pub options: String,
-    /// Whether the kernel refuses every change by itself.
+    /// Whether the store is open for reading only.
     pub read_only: bool,
     /// Counters of other parts, for `.regfs/metrics`.
     pub metrics: Vec<MetricSource>,
@@ -123,6 +125,7 @@ pub struct RegistryFs {
     staging: StagingFolders,
     refusals: Refusals,
     counters: Counters,
+    mounted: Mounted,
     /// Calls that are under way, and files whose last close is.
     busy: AtomicUsize,
     started_at: SystemTime,
@@ -161,6 +164,7 @@ impl RegistryFs {
             staging: StagingFolders::default(),
             refusals: Refusals::default(),
             counters: Counters::default(),
+            mounted: Mounted::default(),
             busy: AtomicUsize::new(0),
             started_at: SystemTime::now(),
         }

@@ -96,7 +96,10 @@ impl Mount {
 
 /// Mounts `fs` as `settings` say. A mount of ours that a killed daemon left there is cleared.
 pub fn mount(fs: Arc<RegistryFs>, settings: &MountSettings) -> Result<Mount, MountError> {
-    mount_any(FuseAdapter::new(fs, settings.threads), settings)
+    let mount = mount_any(FuseAdapter::new(Arc::clone(&fs), settings.threads), settings)?;
+    let Unmounter { id, device, .. } = &mount.backstop.unmounter;
+    fs.mounted.is(*id, device);
+    Ok(mount)
 }
 
 fn mount_any<F>(filesystem: F, settings: &MountSettings) -> Result<Mount, MountError>
@@ -250,6 +253,7 @@ pub fn unmount(path: &Path, lazily: bool) -> Result<(), MountError> {
 pub struct Unmounter {
     id: u64,
     device: String,
+    mountpoint: PathBuf,
     /// Set when nobody serves the mount any more.
     ended: Arc<AtomicBool>,
 }
@@ -264,7 +268,8 @@ impl Unmounter {
                 "it is covered or gone",
             ))
         })?;
-        Ok(Self { id: entry.id, device: entry.device, ended: Arc::default() })
+        let MountEntry { id, device, mountpoint, .. } = entry;
+        Ok(Self { id, device, mountpoint, ended: Arc::default() })
     }
 
     /// Takes the mount away, with every copy of it that `mount --bind` made here. Who has files
@@ -310,13 +315,15 @@ struct Backstop {
 
 impl Drop for Backstop {
     fn drop(&mut self) {
-        let Unmounter { id, device, ended } = &self.unmounter;
+        let Unmounter { id, device, mountpoint, ended } = &self.unmounter;
         let outcome = if ended.load(Ordering::Acquire) {
-            // Usually the mount is gone, and its numbers may be another's already. Left are those
-            // of a connection that was aborted, and of a session that gave up: nobody answers there.
+            // Usually the mount is gone, and its numbers may be another's already, even one that is
+            // dead: so its place is asked for, too. Left are those of a connection that was aborted,
+            // and of a session that gave up: nobody answers there.
             self.unmounter.detach(|entry| {
                 entry.id == *id
                     && entry.device == *device
+                    && entry.mountpoint == *mountpoint
                     && match mountinfo::probe(&entry.mountpoint, PROBE_PATIENCE) {
                         Answer::Alive => false,
                         Answer::Stale => true,

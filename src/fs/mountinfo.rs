@@ -141,6 +141,11 @@ impl Place {
         let mut entries = read()?.into_iter();
         Ok(entries.find(|entry| entry.id == self.mount_id && entry.mountpoint == self.path))
     }
+
+    /// The mount that this place is in, wherever in it.
+    pub fn surrounding(&self) -> io::Result<Option<MountEntry>> {
+        Ok(read()?.into_iter().find(|entry| entry.id == self.mount_id))
+    }
 }
 
 /// How a mount answers.
@@ -203,6 +208,7 @@ not a line
         assert_eq!(proc.mount().unwrap().unwrap().kind, "proc");
         let below = Place::find(Path::new("/proc/sys")).unwrap();
         assert_eq!(below.mount().unwrap(), None);
+        assert_eq!(below.surrounding().unwrap().unwrap().mountpoint, Path::new("/proc"));
         assert_eq!(probe(Path::new("/proc"), Duration::from_secs(5)), Answer::Alive);
     }
 }

@@ -93,6 +93,7 @@ impl StoreCounters {
 /// A registry on the local disk.
 pub struct LocalRegistry {
     store: Arc<Store>,
+    is_new: bool,
 }
 
 /// What every part of an open store needs. It lives as long as anything opened through it.
@@ -111,17 +112,18 @@ struct Store {
 }
 
 impl LocalRegistry {
-    /// Opens the store in the folder `root`, and makes it if it is new. Errors: `StoreVersion`,
-    /// `StoreSplit`.
+    /// Opens the store in the folder `root`, and makes it if it is new; the folder that it is made in must
+    /// be there. Errors: `StoreVersion`, `StoreSplit`.
     pub fn open(root: &Path, options: &StoreOptions) -> Result<Self> {
         if !options.read_only {
-            std::fs::create_dir_all(root).map_err(Error::io("make", root))?;
+            opening::make_root(root)?;
         }
         let root = Folder::top(root)?;
         // Before anything is made: what a newer program has written is left alone.
         let version = opening::check_version(&root)?;
+        let is_new = !root.has_folder(layout::REGISTRY)?;
         let scratch = if options.read_only {
-            if !root.has_folder(layout::REGISTRY)? {
+            if is_new {
                 return Err(Error::io("open", root.path_of(layout::REGISTRY))(Errno::NOENT));
             }
             None
@@ -145,7 +147,12 @@ impl LocalRegistry {
             _lock: lock,
         };
         collect::recover(&store)?;
-        Ok(Self { store: Arc::new(store) })
+        Ok(Self { store: Arc::new(store), is_new })
+    }
+
+    /// Whether there was no registry before it was opened.
+    pub fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// Whether a store lies in the folder `root`.

@@ -4,7 +4,7 @@
 use crate::model::{Error, Result};
 use crate::store::{durable::Scratch, folder::Folder, layout};
 use rustix::fs::{self, FlockOperation, Mode, OFlags};
-use std::{fs::File, io::Write as _};
+use std::{fs::File, io::Write as _, path::Path};
 
 /// The newest disk format known here.
 const VERSION: u32 = 1;
@@ -20,6 +20,15 @@ pub(super) fn check_version(root: &Folder) -> Result<Option<u32>> {
     match text.trim().parse() {
         Ok(version) if version <= VERSION => Ok(Some(version)),
         _ => Err(Error::StoreVersion { found: text.trim().to_owned(), known: VERSION }),
+    }
+}
+
+/// Makes the folder of a store. Not those above it: when one is missing, the name is mistyped, or a disk
+/// is not mounted.
+pub(super) fn make_root(root: &Path) -> Result<()> {
+    match std::fs::create_dir(root) {
+        Err(_) if root.is_dir() => Ok(()),
+        outcome => outcome.map_err(Error::io("make", root)),
     }
 }
 

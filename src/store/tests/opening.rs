@@ -13,6 +13,16 @@ fn a_newer_store_is_left_alone() {
 }
 
 #[test]
+fn a_new_store_is_made_in_a_folder_that_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |at: &str| LocalRegistry::open(&folder.path().join(at), &StoreOptions::default());
+    assert!(matches!(open("a/b").map(drop), Err(Error::Io { doing: "make", .. })));
+    assert_eq!(disk::read_dir(folder.path()).unwrap().count(), 0);
+    assert!(open("a").unwrap().is_new());
+    assert!(!open("a").unwrap().is_new());
+}
+
+#[test]
 fn read_only_writes_nothing() {
     let options = StoreOptions { read_only: true, ..StoreOptions::default() };
     let folder = tempfile::tempdir().unwrap();
