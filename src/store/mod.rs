@@ -22,7 +22,9 @@ mod links;
 mod manifests;
 mod notes;
 mod opening;
+mod parts;
 mod progress;
+mod quarantine;
 mod repository;
 mod signatures;
 mod states;
@@ -31,6 +33,7 @@ mod sweep;
 mod upload;
 mod upload_index;
 mod uploads;
+pub mod verify;
 mod walk;
 
 use crate::model::{AttributesChange, Component, Error, RepositoryName, Result};
