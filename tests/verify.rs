@@ -302,6 +302,37 @@ fn what_is_in_quarantine_says_so_until_it_is_pushed_again() {
     small.session("$ cmp layer mnt/a/layers/$LAYER");
 }
 
+/// To a docker-registry it is not there, so that clients push it again.
+#[test]
+fn what_is_in_quarantine_is_healed_through_a_registry() {
+    needs!("fuse", "docker-registry", "skopeo", "umoci", "busybox", "jq", "curl");
+    let image = image();
+    let mount = Mount::with_image(&image);
+    let registry = Registry::serve(mount.store());
+    let layer = &image.layers[1];
+    fs::write(mount.blob_file(layer), "damaged").unwrap();
+    session_with(
+        mount.beside(),
+        &[
+            ("LAYER", layer),
+            ("LAYOUT", image.layout.to_str().unwrap()),
+            ("AT", &format!("{}/v2/{REPOSITORY}/blobs", registry.address())),
+            ("TO", &format!("{}/{REPOSITORY}:1.35", registry.address())),
+        ],
+        "
+        $ regfs verify --quarantine store > found
+        [exit 1]
+        $ curl -s -o answer -w '%{http_code}' http://$AT/$LAYER; echo
+        404
+        $ skopeo --insecure-policy copy -q --preserve-digests --dest-tls-verify=false oci:$LAYOUT:1.35 docker://$TO
+        $ regfs verify store
+        verified 5 blobs …: no damage, no notes
+        $ sha256sum mnt/library/busybox/layers/$LAYER | cut -c-64 | sed s/^/sha256:/
+        $LAYER
+        ",
+    );
+}
+
 /// A manifest, whose content is read and remembered otherwise than a layer's.
 #[test]
 fn a_manifest_in_quarantine_is_healed_by_its_tag() {

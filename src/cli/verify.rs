@@ -96,7 +96,7 @@ pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
         let run = scope.spawn(|| verification.run(&stop, sender));
         report.follow(&verification, &receiver, &stop);
         run.join().map_err(|_| anyhow!("it panicked: report this"))
-    })??;
+    })?;
     report.end(&outcome)?;
     Ok(conclude(&outcome, &args.store))
 }

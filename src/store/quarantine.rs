@@ -156,3 +156,66 @@ impl Store {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{LocalRegistry, StoreOptions, attributes::stat};
+    use rustix::fs::OFlags;
+    use std::{sync::Barrier, thread};
+
+    /// A store with a damaged blob, and the blob as a verification has it open.
+    fn damaged(good: &[u8]) -> (tempfile::TempDir, LocalRegistry, Digest, File, Stat) {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = LocalRegistry::open(folder.path(), &StoreOptions::default()).unwrap();
+        let digest = Digest::sha256(good);
+        let root = &registry.store.root;
+        root.make_folders(layout::blob(&digest).parent().unwrap()).unwrap();
+        std::fs::write(root.path_of(layout::blob(&digest)), "damaged").unwrap();
+        let file = root.open_file(layout::blob(&digest), OFlags::RDONLY).unwrap().unwrap();
+        let before = stat(&file, PathBuf::new).unwrap();
+        (folder, registry, digest, file, before)
+    }
+
+    #[test]
+    fn a_damaged_blob_goes_and_its_reason_stays() {
+        let (_folder, registry, digest, file, before) = damaged(b"good");
+        let store = &registry.store;
+        assert_eq!(store.quarantine(&digest, &file, &before, "why").unwrap(), Moved::Away);
+        let error = store.stat_blob(&digest).unwrap_err();
+        assert!(matches!(&error, Error::Damaged { reason, .. } if reason.ends_with(": why")));
+        assert!(matches!(store.open_blob(&digest), Err(Error::Damaged { .. })));
+        store.write_blob(&digest, b"good").unwrap();
+        assert!(store.stat_blob(&digest).unwrap().is_some());
+        assert_eq!(store.quarantine_reason(&digest).unwrap(), None);
+        assert!(store.root.stat(layout::quarantine_data(&digest, 1)).unwrap().is_some());
+    }
+
+    #[test]
+    fn what_was_written_to_after_the_look_is_put_back() {
+        let (_folder, registry, digest, file, before) = damaged(b"good");
+        let store = &registry.store;
+        std::fs::write(store.root.path_of(layout::blob(&digest)), "good").unwrap();
+        assert_eq!(store.quarantine(&digest, &file, &before, "why").unwrap(), Moved::Replaced);
+        assert_eq!(store.read_manifest(&digest).unwrap().as_deref(), Some(&b"good"[..]));
+        assert_eq!(store.quarantine_reason(&digest).unwrap(), None);
+    }
+
+    #[test]
+    fn a_blob_that_is_healed_meanwhile_is_never_lost() {
+        const ROUNDS: usize = 300;
+        for _ in 0..ROUNDS {
+            let (_folder, registry, digest, file, before) = damaged(b"good");
+            let (store, together) = (&registry.store, Barrier::new(2));
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    together.wait();
+                    store.write_blob(&digest, b"good").unwrap();
+                });
+                together.wait();
+                store.quarantine(&digest, &file, &before, "why").unwrap();
+            });
+            assert_eq!(store.read_manifest(&digest).unwrap().as_deref(), Some(&b"good"[..]));
+        }
+    }
+}

@@ -74,7 +74,7 @@ pub struct Outcome {
     pub counts: Counts,
     /// How long it took.
     pub elapsed: Duration,
-    /// Why an interrupted run cannot go on later, if it cannot.
+    /// Why the result, or how far it got, is not kept in the store, if so.
     pub unkept: Option<String>,
 }
 
@@ -139,8 +139,8 @@ impl Verification {
     }
 
     /// Verifies the store until it is done or `stop` has the number of a signal. Findings go to
-    /// `findings` as they come. Errors: that the result could not be kept.
-    pub fn run(&self, stop: &AtomicUsize, findings: SyncSender<Finding>) -> Result<Outcome> {
+    /// `findings` as they come.
+    pub fn run(&self, stop: &AtomicUsize, findings: SyncSender<Finding>) -> Outcome {
         let begun_at = Instant::now();
         let state = self.state.clone().unwrap_or_default();
         let (after, earlier) = (state.position.clone().map(PathBuf::from), state.findings.clone());
@@ -158,15 +158,14 @@ impl Verification {
         let unkept = match (&self.unwritable, &ended) {
             (Some(error), _) => Some(error.to_string()),
             (None, Ended::Whole) => {
-                State::forget(&self.store)?;
-                self.keep_last(&counts, elapsed)?;
-                None
+                let kept = self.keep_last(&counts, elapsed);
+                kept.and(State::forget(&self.store)).err().map(|error| error.to_string())
             }
             (None, Ended::Interrupted { .. }) => {
                 run.state().keep(&self.store).err().map(|error| error.to_string())
             }
         };
-        Ok(Outcome { ended, counts, elapsed, unkept })
+        Outcome { ended, counts, elapsed, unkept }
     }
 
     fn keep_last(&self, counts: &Counts, elapsed: Duration) -> Result<()> {

@@ -150,7 +150,11 @@ impl<'a> Run<'a> {
                     return ControlFlow::Continue(());
                 }
                 Met::Unreadable(at, error) => {
-                    self.tell(vec![Finding::file(Kind::Unreadable, &at, error.to_string())]);
+                    let found = vec![Finding::file(Kind::Unreadable, &at, error.to_string())];
+                    if let Some(number) = number() {
+                        self.ledger.finish(number, at, Counts::default(), &found);
+                    }
+                    self.tell(found);
                     return ControlFlow::Continue(());
                 }
             };
