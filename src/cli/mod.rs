@@ -5,6 +5,7 @@ mod owner;
 mod remount;
 mod status;
 mod umount;
+mod verify;
 
 use crate::config::{self, ConfigError, MountConfig, MountOptions};
 use crate::daemon;
@@ -30,6 +31,7 @@ Examples:
   cp layer.tar.gz /mnt/library/alpine/layers/sha256:4c0d…
   regfs status                          what is mounted
   regfs umount /mnt
+  regfs verify /srv/registry            check every blob and link
 
 Exit codes: 0 done; 1 failed, the message says why and what to do; 2 wrong usage.";
 
@@ -116,6 +118,9 @@ enum Command {
     /// Remove what no repository refers to
     #[command(after_help = HELP_GC)]
     Gc(GcArgs),
+    /// Check a registry: every blob against its digest, every link against its target
+    #[command(after_help = verify::HELP)]
+    Verify(verify::VerifyArgs),
 }
 
 #[derive(Args, Debug)]
@@ -209,27 +214,33 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let name = args.first().and_then(|name| Path::new(name).file_name());
     let is_helper = HELPER_NAMES.iter().any(|helper| name == Some(OsStr::new(helper)));
     if is_helper {
-        return parsed(HelperArgs::try_parse_from(args), mount_as_helper);
+        return parsed(HelperArgs::try_parse_from(args), |args| done(mount_as_helper(args)));
     }
     parsed(Cli::try_parse_from(args), |cli| match cli.command {
-        Command::Mount(args) => mount(args),
-        Command::Umount(args) => umount::run(&args.mountpoint, args.lazy),
-        Command::Status(args) => status::run(args.mountpoint.as_deref(), args.json),
-        Command::Gc(args) => collect(&args),
+        Command::Mount(args) => done(mount(args)),
+        Command::Umount(args) => done(umount::run(&args.mountpoint, args.lazy)),
+        Command::Status(args) => done(status::run(args.mountpoint.as_deref(), args.json)),
+        Command::Gc(args) => done(collect(&args)),
+        Command::Verify(args) => verify::run(&args),
     })
 }
 
 /// clap prints its own errors, and help, and knows their exit codes: 2 and 0.
 fn parsed<T>(
-    outcome: clap::error::Result<T>, run: impl FnOnce(T) -> Result<()>,
+    outcome: clap::error::Result<T>, run: impl FnOnce(T) -> Result<ExitCode>,
 ) -> Result<ExitCode> {
     match outcome {
-        Ok(args) => run(args).map(|()| ExitCode::SUCCESS),
+        Ok(args) => run(args),
         Err(error) => {
             error.print()?;
             Ok(ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)))
         }
     }
+}
+
+/// The exit code of what has none of its own.
+fn done(outcome: Result<()>) -> Result<ExitCode> {
+    outcome.map(|()| ExitCode::SUCCESS)
 }
 
 fn mount(args: MountArgs) -> Result<()> {
@@ -307,19 +318,36 @@ mod tests {
 
     #[test]
     fn every_example_of_the_help_is_understood() {
-        let examples = [HELP, HELP_MOUNT, HELP_UMOUNT, HELP_STATUS, HELP_GC].join("\n");
+        let examples =
+            [HELP, HELP_MOUNT, HELP_UMOUNT, HELP_STATUS, HELP_GC, verify::HELP].join("\n");
         let mut count = 0;
         for line in examples.lines().filter_map(|line| line.strip_prefix("  ")) {
             let command = line.split("    ").next().unwrap().split(" | ").next().unwrap();
             if command.starts_with("regfs ") {
-                let parsed = cli(command.trim()).unwrap_or_else(|error| panic!("{line}: {error}"));
+                let words = shell_words(command.trim());
+                let parsed =
+                    Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
                 if let Command::Mount(args) = parsed.command {
                     MountOptions::parse(&args.options, true).ok();
                 }
                 count += 1;
             }
         }
-        assert!(count >= 12, "{count} examples");
+        assert!(count >= 18, "{count} examples");
+    }
+
+    /// The words of a command as a shell takes them: what is quoted is one.
+    fn shell_words(command: &str) -> Vec<String> {
+        let mut words = vec![String::new()];
+        let mut is_quoted = false;
+        for character in command.chars() {
+            match character {
+                '\'' => is_quoted = !is_quoted,
+                ' ' if !is_quoted => words.push(String::new()),
+                other => words.last_mut().unwrap().push(other),
+            }
+        }
+        words
     }
 
     #[test]

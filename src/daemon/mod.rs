@@ -2,11 +2,12 @@
 //! ends it, and leave no mount behind.
 //!
 //! The only place that names every part. How a process goes to the background is in
-//! `background.rs`, where its log goes in `logging.rs`.
+//! `background.rs`, where its log goes in `logging.rs`. A verification is put together in `verify.rs`.
 
 mod background;
 mod logging;
 mod memory;
+pub(crate) mod verify;
 
 pub(crate) use background::wait_for_end;
 

@@ -223,12 +223,21 @@ impl RegistryFs {
     /// owner and extended attributes.
     fn rewrite_layer(&self, node: &Node, name: &RepositoryName, digest: &Digest) -> Result<Handle> {
         let repository = self.repository(name);
-        let Ok(stat) = repository.layers().stat(digest) else {
-            // Somebody else writes it for the first time: it is to be like theirs.
-            let attributes = self.as_linked(&self.writer_stat(node)?.attributes);
-            let attributes =
-                AttributesChange { modified_at: None, accessed_at: None, ..attributes };
-            return self.write_layer(node, name, digest, attributes);
+        let stat = match repository.layers().stat(digest) {
+            Ok(stat) => stat,
+            Err(error) => {
+                let like = if error.is_unknown() {
+                    // Somebody else writes it for the first time: it is to be like theirs.
+                    Some(self.writer_stat(node)?.attributes)
+                } else {
+                    // Whatever is wrong with it, it is to be replaced; its link may be good.
+                    repository.attributes().get(&Subject::Layer(*digest)).ok()
+                };
+                let attributes = like.map(|like| self.as_linked(&like)).unwrap_or_default();
+                let attributes =
+                    AttributesChange { modified_at: None, accessed_at: None, ..attributes };
+                return self.write_layer(node, name, digest, attributes);
+            }
         };
         let attributes = AttributesChange {
             modified_at: None,

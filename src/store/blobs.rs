@@ -33,15 +33,16 @@ const READS_MAX: u32 = 6;
 const READ_PAUSE: Duration = Duration::from_millis(10);
 
 impl Store {
-    /// What the system knows of a blob. Errors: `Damaged` when it is not a file.
+    /// What the system knows of a blob. Errors: `Damaged` when it is not a file, or in quarantine.
     pub(super) fn stat_blob(&self, digest: &Digest) -> Result<Option<Stat>> {
         match self.root.stat(layout::blob(digest))? {
             Some(stat) if !folder::is_file(&stat) => Err(not_a_file(digest)),
-            found => Ok(found),
+            Some(stat) => Ok(Some(stat)),
+            None => self.check_quarantine(digest).map(|()| None),
         }
     }
 
-    /// Opens a blob.
+    /// Opens a blob. Errors: `Damaged` when it is not a file, or in quarantine.
     pub(super) fn open_blob(&self, digest: &Digest) -> Result<Option<LocalLayer>> {
         let at = layout::blob(digest);
         let file = match self.root.open_quietly(&at, OFlags::RDONLY) {
@@ -50,7 +51,10 @@ impl Store {
             }
             opened => opened?,
         };
-        file.map(|file| LocalLayer::new(*digest, file, &self.root.path_of(&at))).transpose()
+        match file {
+            Some(file) => LocalLayer::new(*digest, file, &self.root.path_of(&at)).map(Some),
+            None => self.check_quarantine(digest).map(|()| None),
+        }
     }
 
     /// The bytes of a manifest's blob, which hash to `digest`. Errors: `ManifestTooLarge`,
@@ -109,7 +113,9 @@ impl Store {
         draft.file().write_all(bytes).map_err(Error::io("write", &path))?;
         make_plain(draft.file(), &path)?;
         draft.sync()?;
-        draft.publish(self.root.place(&layout::blob(digest)))
+        draft.publish(self.root.place(&layout::blob(digest)))?;
+        self.leave_quarantine(digest);
+        Ok(())
     }
 
     /// Makes the file `from`, which was found to hash to `digest` and is `file`, that blob. One
@@ -122,11 +128,14 @@ impl Store {
         // 2. The bytes, before any name that promises them.
         durable::sync_content(file, || from.path())?;
         // 3. The name.
-        durable::move_over(from, self.root.place(&layout::blob(digest)))
+        durable::move_over(from, self.root.place(&layout::blob(digest)))?;
+        self.leave_quarantine(digest);
+        Ok(())
     }
 
-    /// Whether the entry `link` of a folder of links leads to content. `named` is the digest that
-    /// the entry's name says, which nearly always is where the content lies.
+    /// Whether the entry `link` of a folder of links leads to content, or to content in quarantine,
+    /// which people are to see, so that they remove it or put it again. `named` is the digest that the
+    /// entry's name says, which nearly always is where the content lies.
     pub(super) fn is_live(&self, folder: &Folder, link: &Path, named: &Digest) -> Result<bool> {
         if folder.stat(link)?.is_none() {
             return Ok(false);
@@ -135,7 +144,8 @@ impl Store {
             return Ok(true);
         }
         match links::read(folder, link) {
-            Ok(Some(link)) => Ok(self.root.stat(layout::blob(&link.digest))?.is_some()),
+            Ok(Some(link)) => Ok(self.root.stat(layout::blob(&link.digest))?.is_some()
+                || self.quarantine_reason(&link.digest)?.is_some()),
             Ok(None) => Ok(false),
             // It is to be seen, so that somebody removes it.
             Err(Error::LinkDamaged { .. }) => Ok(true),

@@ -26,6 +26,11 @@
 //!     ├── collected/4c…/data                     blobs that the collector has taken out of blobs/
 //!     ├── signing-key.json                       signs schema 1 manifests that have no signatures
 //!     ├── states/UUID                            an upload's running hash, good while mounted
+//!     ├── quarantine/sha256:4c…/                 content that was found damaged:
+//!     │   ├── reason                             when, and what is wrong with it
+//!     │   └── data                               the bytes; `data.2` when it happened twice
+//!     ├── verify-state.json                      how far an interrupted verification got
+//!     ├── verify-last.json                       how the last one that went to its end ended
 //!     ├── tmp/                                   what is being made, until it is renamed into place
 //!     └── trash/                                 what was renamed out of place, until it is deleted
 //! ```
@@ -61,22 +66,32 @@ pub(super) const COLLECTED: &str = "regfs/collected";
 pub(super) const SIGNING_KEY: &str = "regfs/signing-key.json";
 /// Where the running hashes of uploads are noted.
 pub(super) const NOTES: &str = "regfs/states";
+/// Content that was found damaged.
+pub(super) const QUARANTINE: &str = "regfs/quarantine";
+/// How far an interrupted verification got.
+pub(super) const VERIFY_STATE: &str = "regfs/verify-state.json";
+/// How the last verification that went to its end ended.
+pub(super) const VERIFY_LAST: &str = "regfs/verify-last.json";
 /// What is being made.
 pub(super) const TMP: &str = "regfs/tmp";
 /// What is being deleted.
 pub(super) const TRASH: &str = "regfs/trash";
+/// Where all blobs lie.
+pub(super) const ALL_BLOBS: &str = "docker/registry/v2/blobs";
 
 /// The folders that every repository with content has. docker-registry 2.8 looks for the first to
 /// tell a repository from a namespace, version 3 for the second.
-pub(super) const CONTENT_FOLDERS: [&str; 4] =
-    ["_layers", "_manifests/revisions", "_manifests/tags", UPLOADS];
+pub(super) const CONTENT_FOLDERS: [&str; 4] = [LAYERS, "_manifests/revisions", TAGS, UPLOADS];
 /// Those of which one makes a repository.
-pub(super) const CONTENT_MARKS: [&str; 3] = ["_layers", "_manifests", UPLOADS];
+pub(super) const CONTENT_MARKS: [&str; 3] = [LAYERS, MANIFESTS, UPLOADS];
+
+/// Where a repository's layer links lie.
+pub(super) const LAYERS: &str = "_layers";
+/// Where a repository's revisions and tags lie.
+pub(super) const MANIFESTS: &str = "_manifests";
 
 /// Where a repository's tags lie.
 pub(super) const TAGS: &str = "_manifests/tags";
-/// Where a repository's manifests lie; its tags and revisions are in here.
-pub(super) const MANIFESTS: &str = "_manifests";
 /// The folder of tags in that of manifests.
 pub(super) const TAGS_IN: &str = "tags";
 /// Where a repository's uploads lie.
@@ -86,13 +101,16 @@ pub(super) const TIME: &str = "user.regfs.modified_at";
 /// The link file, in the folder of a digest.
 pub(super) const LINK: &str = "link";
 /// The folder with what a tag names now, in the tag's folder.
-const CURRENT: &str = "current";
+pub(super) const CURRENT: &str = "current";
 /// What a tag names now, relative to the tag's folder.
 pub(super) const TAG_LINK: &str = "current/link";
 /// The folder of what a tag ever named, in the tag's folder.
 pub(super) const INDEX: &str = "index";
 
-/// The bytes, in an upload's folder.
+/// The folder of the signatures on a manifest, in its revision's folder.
+pub(super) const SIGNATURES: &str = "signatures";
+
+/// The bytes, in an upload's folder and in a blob's.
 pub(super) const DATA: &str = "data";
 /// When it was begun, in an upload's folder.
 pub(super) const STARTED_AT: &str = "startedat";
@@ -101,8 +119,14 @@ pub(super) const NAME: &str = "name";
 /// The kept states of its running hash, in an upload's folder.
 pub(super) const STATES: &str = "hashstates/sha256";
 
+/// What programs of this store have directly in its folder, beside [`REGISTRY`]: us; docker-registry
+/// as a mirror; the file system.
+pub(super) const BESIDE: [&str; 3] = [OURS, "scheduler-state.json", "lost+found"];
+/// Everything of ours.
+const OURS: &str = "regfs";
+
 /// The folders that an algorithm's name becomes.
-fn algorithm_path(algorithm: Algorithm) -> &'static str {
+pub(super) fn algorithm_path(algorithm: Algorithm) -> &'static str {
     use tarsum::{Hash, Version};
     match algorithm {
         Algorithm::Sha256 | Algorithm::Sha384 | Algorithm::Sha512 => algorithm.name(),
@@ -139,7 +163,7 @@ pub(super) fn namespace(name: Option<&RepositoryName>) -> PathBuf {
 /// The folder that shows an area's attributes.
 pub(super) fn area(area: Area) -> &'static str {
     match area {
-        Area::Layers => "_layers",
+        Area::Layers => LAYERS,
         Area::Manifests => TAGS,
         Area::Uploads => UPLOADS,
     }
@@ -147,7 +171,7 @@ pub(super) fn area(area: Area) -> &'static str {
 
 /// The folder of all layer links of one algorithm.
 pub(super) fn layers(algorithm: Algorithm) -> PathBuf {
-    Path::new("_layers").join(algorithm_path(algorithm))
+    Path::new(LAYERS).join(algorithm_path(algorithm))
 }
 
 /// The link that gives a repository a layer.
@@ -172,7 +196,7 @@ pub(super) fn revision(digest: &Digest) -> PathBuf {
 
 /// The folder of the signatures on a manifest whose names are of one algorithm.
 pub(super) fn signatures(digest: &Digest, algorithm: Algorithm) -> PathBuf {
-    revision(digest).join("signatures").join(algorithm.name())
+    revision(digest).join(SIGNATURES).join(algorithm.name())
 }
 
 /// The link that gives a manifest a signature.
@@ -203,6 +227,22 @@ pub(super) fn tag_index_link(name: &Tag, digest: &Digest) -> PathBuf {
 /// Where the running hash of an upload is noted, relative to the store.
 pub(super) fn note(id: UploadId) -> PathBuf {
     Path::new(NOTES).join(id.to_string())
+}
+
+/// The folder of content that was found damaged, relative to the store.
+pub(super) fn quarantined(digest: &Digest) -> PathBuf {
+    Path::new(QUARANTINE).join(digest.to_string())
+}
+
+/// Why content is in quarantine, relative to the store.
+pub(super) fn quarantine_reason(digest: &Digest) -> PathBuf {
+    quarantined(digest).join("reason")
+}
+
+/// Where damaged bytes go that are the `number`-th under this digest, relative to the store.
+pub(super) fn quarantine_data(digest: &Digest, number: u32) -> PathBuf {
+    let name = if number == 1 { DATA.to_owned() } else { format!("{DATA}.{number}") };
+    quarantined(digest).join(name)
 }
 
 /// An upload's folder.

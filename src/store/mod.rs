@@ -25,7 +25,9 @@ mod links;
 mod manifests;
 mod notes;
 mod opening;
+mod parts;
 mod progress;
+mod quarantine;
 mod repository;
 mod signatures;
 mod states;
@@ -34,6 +36,7 @@ mod sweep;
 mod upload;
 mod upload_index;
 mod uploads;
+pub mod verify;
 mod walk;
 
 pub use collect::{CollectEvent, CollectOptions, Collected, Tally};

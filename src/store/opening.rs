@@ -2,7 +2,7 @@
 //! lock says that somebody has it open.
 
 use crate::model::{Error, Result};
-use crate::store::{durable::Scratch, folder::Folder, layout};
+use crate::store::{Store, durable::Scratch, folder::Folder, layout};
 use rustix::fs::{self, FlockOperation, Mode, OFlags};
 use std::{fs::File, io::Write as _, path::Path};
 
@@ -47,6 +47,21 @@ pub(super) fn make(root: &Folder, version: Option<u32>) -> Result<Scratch> {
         draft.publish(root.place(layout::VERSION))?;
     }
     Ok(scratch)
+}
+
+/// What [`make`] and [`lock`] make of ours, each inside what stands before it.
+const OWN: [&str; 6] =
+    ["regfs", layout::NOTES, layout::TMP, layout::TRASH, layout::VERSION, layout::LOCK];
+
+/// Gives what was just made to whom the store belongs: otherwise they could not mount what root has
+/// looked at.
+pub(super) fn give_to_owner(store: &Store) -> Result<()> {
+    for at in OWN {
+        if let Some(made) = store.root.open_file(at, OFlags::RDONLY)? {
+            store.make_own(&made, &store.root.path_of(at))?;
+        }
+    }
+    Ok(())
 }
 
 /// Says for as long as the file is open that somebody has the store open.

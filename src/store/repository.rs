@@ -145,7 +145,11 @@ impl Store {
             return Ok(false);
         }
         match links::read(repository, layout::layer_link(name)) {
-            Ok(Some(link)) => Ok(self.stat_blob(&link.digest)?.is_some()),
+            // What is in quarantine is no content that could stay.
+            Ok(Some(link)) => match self.stat_blob(&link.digest) {
+                Err(Error::Damaged { .. }) => Ok(false),
+                blob => Ok(blob?.is_some()),
+            },
             Ok(None) | Err(Error::LinkDamaged { .. }) => Ok(false),
             Err(error) => Err(error),
         }
