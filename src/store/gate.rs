@@ -21,7 +21,7 @@ use rustix::{
 use std::{fs::File, time::SystemTime};
 
 /// Only who may write the store may take these locks: they keep others waiting.
-const LOCK_MODE: Mode = Mode::from_raw_mode(0o660);
+pub(super) const LOCK_MODE: Mode = Mode::from_raw_mode(0o660);
 
 /// As long as somebody has this, the collector removes nothing.
 #[must_use = "the gate is passed as long as this is held"]

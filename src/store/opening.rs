@@ -2,7 +2,7 @@
 //! lock says that somebody has it open.
 
 use crate::model::{Error, Result};
-use crate::store::{Store, durable::Scratch, folder::Folder, layout};
+use crate::store::{Store, durable::Scratch, folder::Folder, gate, layout};
 use rustix::fs::{self, FlockOperation, Mode, OFlags};
 use std::{fs::File, io::Write as _, path::Path};
 
@@ -39,6 +39,9 @@ pub(super) fn make(root: &Folder, version: Option<u32>) -> Result<Scratch> {
         // Better said now than at the first change.
         root.check_writable(folder)?;
     }
+    [layout::GATE, layout::TURNSTILE, layout::COLLECTOR]
+        .iter()
+        .try_for_each(|at| make_lock(root, at))?;
     let scratch = Scratch::open(root)?;
     if version.is_none() {
         let draft = scratch.draft()?;
@@ -49,15 +52,37 @@ pub(super) fn make(root: &Folder, version: Option<u32>) -> Result<Scratch> {
     Ok(scratch)
 }
 
-/// What [`make`] and [`lock`] make of ours, each inside what stands before it.
-const OWN: [&str; 6] =
-    ["regfs", layout::NOTES, layout::TMP, layout::TRASH, layout::VERSION, layout::LOCK];
+/// Makes a lock file that all who may write the store share, whatever the umask of who makes it.
+fn make_lock(root: &Folder, at: &str) -> Result<()> {
+    if root.stat(at)?.is_some() {
+        return Ok(());
+    }
+    let file = root.open_or_create_file(at, gate::LOCK_MODE)?;
+    fs::fchmod(&file, gate::LOCK_MODE).map_err(Error::io("make", root.path_of(at)))
+}
+
+/// What [`make`], [`lock`] and the collector make of ours, each inside what stands before it.
+const OWN: [&str; 10] = [
+    "regfs",
+    layout::NOTES,
+    layout::TMP,
+    layout::TRASH,
+    layout::VERSION,
+    layout::LOCK,
+    layout::GATE,
+    layout::TURNSTILE,
+    layout::COLLECTOR,
+    layout::COLLECTED,
+];
 
 /// Gives what was just made to whom the store belongs: otherwise they could not mount what root has
 /// looked at.
 pub(super) fn give_to_owner(store: &Store) -> Result<()> {
     for at in OWN {
-        if let Some(made) = store.root.open_file(at, OFlags::RDONLY)? {
+        // What another user has made is theirs.
+        if let Some(made) = store.root.open_file(at, OFlags::RDONLY)?
+            && store.root.stat(at)?.is_some_and(|stat| stat.st_uid == 0)
+        {
             store.make_own(&made, &store.root.path_of(at))?;
         }
     }

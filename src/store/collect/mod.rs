@@ -23,7 +23,7 @@ use crate::store::{
     directory::Directory,
     durable,
     folder::{self, Folder},
-    gate, layout,
+    gate, layout, opening,
 };
 use marks::{Marker, Marks, Scope};
 use rustix::{fs::FlockOperation, io::Errno};
@@ -153,6 +153,9 @@ impl LocalRegistry {
         }
         store.scratch()?;
         let _collector = lock_collector(&store.root)?.ok_or(Error::CollectorBusy)?;
+        store.root.make_folders(layout::COLLECTED)?;
+        // Who collects as root must not keep the store's owner out.
+        opening::give_to_owner(store)?;
         bring_back_all(store)?;
         run.collect()
     }
@@ -183,7 +186,6 @@ impl Run<'_> {
         let (start, renamed_at, marks) = self.mark_all()?;
         let garbage = self.garbage(&marks, start)?;
         drop(marks);
-        self.store.root.make_folders(layout::COLLECTED)?;
         let mut taken = Vec::new();
         for batch in garbage.chunks(BATCH) {
             let closed = self.store.close_gate()?;
