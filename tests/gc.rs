@@ -82,20 +82,20 @@ fn what_nobody_refers_to_is_removed_and_all_else_stays() {
 }
 
 #[test]
-fn who_has_the_store_can_push_after_root_has_collected() {
-    needs!("fuse", "root", "setpriv");
+fn who_has_the_store_can_use_it_after_root_has_collected() {
+    needs!("root", "setpriv");
     let scratch = common::scratch();
     session_with(
         scratch.path(),
         &[("AS", "setpriv --reuid 65534 --regid 65534 --clear-groups")],
         "
-        $ mkdir store mnt; chmod 755 .; chown 65534:65534 store mnt; mkdir -p store/docker/registry/v2/blobs/sha256 store/docker/registry/v2/repositories; chown -R 65534:65534 store
+        $ chmod 755 .; mkdir -p store/docker/registry/v2/blobs/sha256 store/docker/registry/v2/repositories; chown -R 65534:65534 store
         $ regfs gc store
         removed no blobs and no uploads; no blobs in use
         $ stat -c '%u %n' store/regfs/* | grep -v ^65534
         [exit 1]
-        $ $AS regfs mount store mnt; $AS mkdir mnt/a; $AS sh -c 'echo hello > mnt/a/uploads/x && mv mnt/a/uploads/x mnt/a/layers/sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03'; $AS ls mnt/a/layers; regfs umount mnt
-        sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03
+        $ $AS regfs gc store
+        removed no blobs and no uploads; no blobs in use
         ",
     );
 }
