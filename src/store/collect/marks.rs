@@ -8,8 +8,7 @@
 use crate::model::{Digest, Error, MANIFEST_BYTES_MAX, Result};
 use crate::store::{
     Store, attributes,
-    collect::Watch,
-    directory::Directory,
+    collect::{Watch, read},
     folder::{self, Folder},
     layout, links,
 };
@@ -107,14 +106,7 @@ impl Marker<'_> {
         if depth > DEPTH_MAX {
             return Err(unclear(folder, OsStr::new(""), "folders lie too deep in one another"));
         }
-        let mut directory = match Directory::of(folder) {
-            Ok(directory) => directory,
-            // It was removed just now.
-            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        };
+        let Some(mut directory) = read(folder)? else { return Ok(()) };
         while let Some(entry) = directory.next()? {
             let name = entry.name.as_os_str();
             match entry.is_folder {
@@ -135,7 +127,7 @@ impl Marker<'_> {
 
     /// Tags and revisions.
     fn manifests(&mut self, folder: &Folder, depth: usize) -> Result<()> {
-        let mut directory = Directory::of(folder)?;
+        let Some(mut directory) = read(folder)? else { return Ok(()) };
         while let Some(entry) = directory.next()? {
             let name = entry.name.as_os_str();
             if !entry.is_folder {
@@ -153,7 +145,7 @@ impl Marker<'_> {
 
     /// What tags name now. What they ever named is of interest only where that is damaged.
     fn tags(&mut self, folder: &Folder) -> Result<()> {
-        let mut directory = Directory::of(folder)?;
+        let Some(mut directory) = read(folder)? else { return Ok(()) };
         while let Some(entry) = directory.next()? {
             if !entry.is_folder {
                 check_is_no_symlink(folder, &entry.name)?;
@@ -181,7 +173,7 @@ impl Marker<'_> {
         if depth > DEPTH_MAX {
             return Err(unclear(folder, OsStr::new(""), "folders lie too deep in one another"));
         }
-        let mut directory = Directory::of(folder)?;
+        let Some(mut directory) = read(folder)? else { return Ok(()) };
         while let Some(entry) = directory.next()? {
             let name = entry.name.as_os_str();
             match entry.is_folder {

@@ -258,7 +258,7 @@ impl Run<'_> {
     fn garbage_in(
         &mut self, folder: &Folder, marks: &Marks, start: SystemTime, garbage: &mut Vec<Garbage>,
     ) -> Result<()> {
-        let mut blobs = Directory::of(folder)?;
+        let Some(mut blobs) = read(folder)? else { return Ok(()) };
         while let Some(entry) = blobs.next()? {
             let digest = layout::parse_digest(Algorithm::Sha256, &entry.name);
             let Some(digest) = digest.filter(|_| entry.is_folder) else { continue };
@@ -315,6 +315,9 @@ fn places(hex: &str) -> (PathBuf, PathBuf) {
 
 fn bring_back(store: &Store, hex: &str) -> Result<()> {
     let (blob, out) = places(hex);
+    if let Some(parent) = blob.parent() {
+        store.root.make_folders(parent)?;
+    }
     match durable::move_new(store.root.place(&out), store.root.place(&blob)) {
         Ok(true) => log::info!("brought back sha256:{hex}, which is in use again"),
         // Somebody has pushed it again.
@@ -324,6 +327,15 @@ fn bring_back(store: &Store, hex: &str) -> Result<()> {
         Err(error) => return Err(error),
     }
     Ok(())
+}
+
+/// Reads a folder that others may remove at any time.
+fn read(folder: &Folder) -> Result<Option<Directory>> {
+    match Directory::of(folder) {
+        Ok(directory) => Ok(Some(directory)),
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Takes the lock of the collector that runs. `None` when another has it.

@@ -3,8 +3,7 @@
 use crate::model::{Area, Error, Result, UploadId};
 use crate::store::{
     attributes::attributes,
-    collect::{CollectEvent, Run},
-    directory::Directory,
+    collect::{CollectEvent, Run, read},
     folder::{self, Folder},
     layout, notes, uploads,
 };
@@ -24,7 +23,7 @@ impl Run<'_> {
     }
 
     fn uploads_below(&mut self, folder: &Folder, path: &Path, now: SystemTime) -> Result<()> {
-        let mut directory = Directory::of(folder)?;
+        let Some(mut directory) = read(folder)? else { return Ok(()) };
         while let Some(entry) = directory.next()? {
             let inner = entry.name.as_os_str();
             if inner == layout::UPLOADS {
@@ -41,7 +40,7 @@ impl Run<'_> {
 
     fn uploads_of(&mut self, repository: &Folder, path: &Path, now: SystemTime) -> Result<()> {
         let Some(folder) = repository.open_folder(layout::UPLOADS)? else { return Ok(()) };
-        let mut directory = Directory::of(&folder)?;
+        let Some(mut directory) = read(&folder)? else { return Ok(()) };
         while let Some(entry) = directory.next()? {
             if let Some(id) = layout::parse_upload(&entry.name) {
                 self.upload(repository, id, path, now)?;

@@ -123,3 +123,34 @@ fn what_a_manifest_of_an_unknown_format_mentions_stays() {
     let collected = scene.registry.collect(&NOW, &mut |_| {}).unwrap();
     assert_eq!((collected.removed.count, collected.used.count), (0, 2));
 }
+
+/// The folder above may be gone, as it was empty.
+#[test]
+fn what_was_taken_out_comes_back_to_a_folder_that_is_gone() {
+    let scene = scene();
+    let layer = scene.layer("app", b"layer");
+    let hex = layer.hex();
+    let blob = scene.path(layout::blob(&layer));
+    let out = scene.path(layout::COLLECTED).join(&hex);
+    disk::create_dir_all(&out).unwrap();
+    disk::write(out.join(layout::DATA), b"layer").unwrap();
+    disk::remove_dir_all(blob.parent().unwrap().parent().unwrap()).unwrap();
+    let layers = scene.again().repository(&"app".parse().unwrap());
+    assert_eq!(read_layer(&*layers.layers().fetch(&layer).unwrap()), b"layer");
+}
+
+#[test]
+fn what_is_removed_while_it_is_looked_at_ends_no_collection() {
+    let scene = scene();
+    let app = scene.repository("app");
+    let digests: Vec<_> =
+        (0..50).map(|number| scene.image("app", "v", format!("{number}").as_bytes())).collect();
+    thread::scope(|scope| {
+        let removals = scope.spawn(|| {
+            digests.iter().for_each(|digest| app.manifests().delete(&(*digest).into()).unwrap());
+        });
+        while !removals.is_finished() {
+            scene.registry.collect(&NOW, &mut |_| {}).unwrap();
+        }
+    });
+}
