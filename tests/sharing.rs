@@ -4,7 +4,12 @@
 mod common;
 
 use common::{Mount, digest_of, eventually, is_root, needs, noise, run_in, session_with, skip};
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
 
 #[test]
 fn a_layer_that_somebody_reads_can_be_pushed_again() {
@@ -21,6 +26,32 @@ fn a_layer_that_somebody_reads_can_be_pushed_again() {
         $ cmp ../copy a/layers/$LAYER
         ",
     );
+}
+
+/// Readers came first under the second inode, too, and a write open in a hundred was refused with
+/// "Stale file handle".
+#[test]
+fn a_layer_is_pushed_again_and_again_while_many_open_it() {
+    needs!("fuse");
+    let mount = Mount::empty();
+    let content = noise(3, 20_000);
+    let layer = mount.push_layer("a", &content);
+    let path = mount.path().join("a/layers").join(&layer);
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    assert_eq!(fs::read(&path).unwrap().len(), content.len());
+                }
+            });
+        }
+        let pushed: Vec<_> = (0..500).map(|_| fs::write(&path, &content)).collect();
+        done.store(true, Ordering::Relaxed);
+        let refused: Vec<_> = pushed.into_iter().filter_map(Result::err).collect();
+        assert!(refused.is_empty(), "{} refused: {:?}", refused.len(), refused[0]);
+    });
+    assert_eq!(fs::read(&path).unwrap(), content);
 }
 
 /// The blob that docker-registry leaves after a crash is empty; pushing it again replaces it.

@@ -131,7 +131,7 @@ const LEGEND: &str = "\
 #   Operation not permitted    only the owner and root change mode, owner and times
 #   File exists                the name is taken; layers, manifests and uploads always are
 #   Invalid cross-device link  content is copied between repositories and disks: cp, then rm
-#   Stale file handle          it was removed or renamed: look again, or cd out and in
+#   Stale file handle          it was removed, renamed or replaced, or many have it open: again, or cd out and in
 #   Operation not supported    there are no access lists (chmod instead), and nothing is reserved
 #   Input/output error         when reading: the kernel reads layers from the disk, see dmesg
 ";

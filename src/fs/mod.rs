@@ -9,6 +9,7 @@ pub mod fault;
 pub mod node;
 
 mod attr;
+mod awaited;
 mod backing;
 mod control;
 mod counters;
@@ -49,6 +50,7 @@ pub use rename::RenameMode;
 #[cfg(test)]
 mod tests;
 
+use crate::fs::awaited::Awaited;
 use crate::fs::counters::{Counters, Operation};
 use crate::fs::fault::{Fault, Result};
 use crate::fs::handles::{Handles, Uploads, Writers};
@@ -120,6 +122,7 @@ pub struct RegistryFs {
     options: FsOptions,
     inodes: Inodes,
     handles: Handles,
+    awaited: Awaited,
     writers: Writers,
     uploads: Uploads,
     staging: StagingFolders,
@@ -159,6 +162,7 @@ impl RegistryFs {
             options,
             inodes: Inodes::default(),
             handles: Handles::default(),
+            awaited: Awaited::default(),
             writers: Writers::default(),
             uploads: Uploads::default(),
             staging: StagingFolders::default(),

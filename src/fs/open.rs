@@ -42,7 +42,11 @@ impl RegistryFs {
         let (handle, reading) = match &*node {
             Node::Layer(name, digest) if !mode.write => {
                 let layer = self.fetch(&node, name, digest)?;
-                let reading = Reading::Layer(Arc::clone(&layer), Kept::Valid);
+                let reading = if self.awaited.has(&node) {
+                    Reading::Direct
+                } else {
+                    Reading::Layer(Arc::clone(&layer), Kept::Valid)
+                };
                 (Handle::Layer(name.clone(), layer), reading)
             }
             // A published layer may be made again from nothing, and not be changed in part.
@@ -342,6 +346,8 @@ impl RegistryFs {
     /// is lost that nobody was told of.
     pub(super) fn abandon(&self, opened: &Opened) {
         if let Ok(node) = self.node(opened.ino) {
+            // First, or somebody could open the other number before.
+            self.awaited.insert(Arc::clone(&node));
             self.inodes.detach(&node);
         }
         drop(self.begin_release(opened.handle));
