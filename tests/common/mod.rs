@@ -16,6 +16,7 @@ mod image;
 mod mount;
 mod process;
 mod registry;
+mod reliability;
 mod session;
 mod sides;
 
@@ -29,6 +30,7 @@ pub(crate) use process::{
     Background, group_is_running, is_running, run, run_in, run_within, try_in,
 };
 pub(crate) use registry::Registry;
+pub(crate) use reliability::{effort, reliability_row};
 pub(crate) use session::{session, session_with};
 pub(crate) use sides::{Sides, Table};
 
