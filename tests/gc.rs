@@ -176,6 +176,25 @@ fn what_is_linked_while_it_is_taken_out_is_brought_back() {
 }
 
 #[test]
+fn ctrl_c_brings_back_what_is_taken_out() {
+    needs!("fuse");
+    let mount = Mount::empty();
+    let layer = mount.push_layer("a", b"content");
+    session_with(
+        &mount,
+        &[("LAYER", &layer), ("STORE", mount.store().to_str().unwrap())],
+        "
+        $ rm a/layers/$LAYER; sleep 1.2
+        $ regfs gc --grace 0s $STORE & until ls $STORE/regfs/collected/* > ../out 2>&1; do sleep 0.1; done; kill -INT $!; wait $!
+        regfs: stopped: nothing was removed from $STORE, all else is where it was
+        [exit 130]
+        $ ls $STORE/regfs/collected; cat $STORE/docker/registry/v2/blobs/sha256/*/*/data; echo
+        content
+        ",
+    );
+}
+
+#[test]
 fn what_a_killed_collector_has_taken_out_comes_back_with_the_next_mount() {
     needs!("fuse");
     let mut mount = Mount::empty();

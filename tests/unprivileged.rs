@@ -114,6 +114,37 @@ fn what_is_read_only_can_be_finished_and_rights_can_be_given_back() {
     );
 }
 
+/// Whoever has it already, root or a registry of another user; it was refused with EACCES for a while.
+#[test]
+fn a_manifest_that_another_user_has_stored_is_put_again() {
+    needs!("fuse", "root", "fusermount3", "nsenter", "setpriv");
+    let household = Household::new();
+    let home = household.home_outside("alice");
+    let text = manifest_of((&digest_of(b"hello"), 5), &[]);
+    fs::write(home.join("manifest"), &text).unwrap();
+    let digest = digest_of(text.as_bytes());
+    let hex = digest.strip_prefix("sha256:").unwrap();
+    household.session(
+        "alice",
+        &[("LAYER", &digest_of(b"hello"))],
+        "
+        $ mkdir mnt; regfs mount store mnt; mkdir mnt/a; printf hello > mnt/a/layers/$LAYER; cp manifest mnt/a/manifests/1
+        regfs: made a new registry in /home/alice/store
+        ",
+    );
+    let blobs = home.join("store/docker/registry/v2/blobs/sha256");
+    common::run_in(&blobs, &format!("chown -R 0:0 {}/{hex}", &hex[..2]));
+    household.session(
+        "alice",
+        &[],
+        "
+        $ cp manifest mnt/a/manifests/2; cmp manifest mnt/a/manifests/2; ls mnt/a/manifests; regfs umount mnt
+        1
+        2
+        ",
+    );
+}
+
 #[test]
 fn a_user_mirrors_into_the_mount_and_out_of_it() {
     needs!("fuse", "root", "fusermount3", "nsenter", "setpriv", "rsync");

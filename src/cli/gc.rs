@@ -1,13 +1,19 @@
 //! `regfs gc`: removes what no repository refers to, and says what that was.
 
+use crate::cli::output::{counted, plain, print};
+use crate::config;
+use crate::daemon::stop;
 use crate::store::{CollectEvent, CollectOptions, Collected, LocalRegistry, StoreOptions, Tally};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use bytesize::ByteSize;
+use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use std::{
-    io::{self, IsTerminal as _, Write},
+    io::{self, IsTerminal as _},
     path::PathBuf,
+    process::ExitCode,
+    sync::atomic::Ordering,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -16,36 +22,96 @@ const BLOB_FOLDERS: u64 = 256;
 /// How often the line that shows how far it is may change.
 const TICK: Duration = Duration::from_millis(100);
 
-/// What was asked for.
-pub(super) struct GcConfig {
-    pub(super) store: PathBuf,
-    pub(super) options: CollectOptions,
-    pub(super) as_json: bool,
+pub(super) const HELP: &str = "\
+Examples:
+  regfs gc --dry-run /srv/registry      what would be removed, and how much that is
+  regfs gc /srv/registry                remove it
+  regfs gc --grace 7d --uploads-older-than 30d /srv/registry
+  regfs gc --unreferenced-layers /srv/registry     also what only docker-registry forgot to unlink
+  regfs gc --json --dry-run /srv/registry | jq .removed.bytes
+
+Blobs that no layer, manifest or tag of any repository refers to are removed, and uploads that
+nobody goes on with. Mounts and a docker-registry may go on all the time; the docker-registry must
+have no cache (README, \"Beside a docker-registry\"). A manifest without a tag stays, with all it
+refers to, and a layer without a manifest, too: rm them in a mount.
+
+A docker-registry that deletes a manifest leaves the links of its layers behind, and they keep the
+layers. --unreferenced-layers counts manifests only, as docker-registry garbage-collect does.
+
+Exit codes: 0 done; 1 failed, and what was removed until then is listed; 2 wrong usage; 130 and 143
+ended by Ctrl-C (SIGINT) and SIGTERM.";
+
+/// What `regfs gc` takes.
+#[derive(Args, Debug)]
+pub(super) struct GcArgs {
+    /// The folder of the registry
+    store: PathBuf,
+    /// Remove nothing, only say what would be
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// Leave alone what has changed within this time
+    #[arg(long, value_name = "TIME", default_value = "1d", value_parser = humantime::parse_duration)]
+    grace: Duration,
+    /// Cancel uploads that nobody has written to for this time
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = humantime::parse_duration)]
+    uploads_older_than: Duration,
+    /// Also remove layers that no manifest refers to, and that were linked before the grace period
+    #[arg(long)]
+    unreferenced_layers: bool,
+    /// Go on although there is no repository, so that all blobs go
+    #[arg(long)]
+    all: bool,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
 }
 
-/// Collects, and prints each thing that goes and a line of what was done.
-pub(super) fn run(config: &GcConfig) -> Result<()> {
-    let shown = config.store.display();
-    if !LocalRegistry::exists(&config.store) {
+/// Collects, prints each thing that goes and a line of what was done, and gives the exit code.
+pub(super) fn run(args: &GcArgs) -> Result<ExitCode> {
+    let root = config::store(&args.store)?;
+    let shown = root.display();
+    if !LocalRegistry::exists(&root) {
         bail!(
             "there is no registry in {shown}: give the folder that you mount, not the mountpoint"
         );
     }
-    let start = Instant::now();
-    let read_only = config.options.dry_run;
-    let options = StoreOptions { read_only, ..StoreOptions::default() };
-    let registry =
-        LocalRegistry::open(&config.store, &options).with_context(|| format!("open {shown}"))?;
-    let mut printer = Printer::new(config);
-    let collected = registry.collect(&config.options, &mut |event| printer.event(&event));
-    printer.bar.finish_and_clear();
-    let collected = collected.with_context(|| format!("nothing was removed from {shown}"))?;
-    printer.outcome?;
-    let text = match config.as_json {
-        true => as_json(config, &collected, &printer.things, start.elapsed()),
-        false => summary(config.options, &collected),
+    let options = CollectOptions {
+        dry_run: args.dry_run,
+        grace: args.grace,
+        uploads_age: args.uploads_older_than,
+        unreferenced_layers: args.unreferenced_layers,
+        all: args.all,
     };
-    print(&text)
+    let start = Instant::now();
+    let store_options = StoreOptions { read_only: args.dry_run, ..StoreOptions::default() };
+    let registry =
+        LocalRegistry::open(&root, &store_options).with_context(|| format!("open {shown}"))?;
+    let stop = stop::watch_signals()?;
+    let mut printer = Printer::begin(args.dry_run, args.json)?;
+    let outcome = registry.collect(&options, &stop, &mut |event| printer.event(&event));
+    printer.bar.finish_and_clear();
+    let removed = match (printer.things, args.dry_run) {
+        (0, _) | (_, true) => format!("nothing was removed from {shown}"),
+        (things, false) => format!("{} removed from {shown} until then", were(things)),
+    };
+    let outcome = match stop.load(Ordering::Relaxed) {
+        0 => outcome.with_context(|| removed),
+        _ => outcome.map_err(|_| anyhow!("stopped: {removed}, all else is where it was")),
+    };
+    printer.end(outcome.as_ref(), start.elapsed())?;
+    match (outcome, stop.load(Ordering::Relaxed)) {
+        (Ok(_), _) => Ok(ExitCode::SUCCESS),
+        (Err(error), 0) => Err(error),
+        (Err(error), signal) => {
+            eprintln!("regfs: {error}");
+            Ok(stop::exit_code(signal))
+        }
+    }
+}
+
+fn were(things: u64) -> String {
+    let verb = if things == 1 { "was" } else { "were" };
+    format!("{} {verb}", counted(things, "thing"))
 }
 
 /// Prints what goes on.
@@ -53,25 +119,22 @@ struct Printer {
     dry_run: bool,
     as_json: bool,
     bar: ProgressBar,
-    /// For JSON, which is printed whole.
-    things: Vec<Value>,
+    /// How many were printed.
+    things: u64,
     outcome: Result<()>,
 }
 
 impl Printer {
-    fn new(config: &GcConfig) -> Self {
+    fn begin(dry_run: bool, as_json: bool) -> Result<Self> {
         let bar = match io::stderr().is_terminal() {
             true => ProgressBar::new_spinner(),
             false => ProgressBar::hidden(),
         };
         bar.enable_steady_tick(TICK);
-        Self {
-            dry_run: config.options.dry_run,
-            as_json: config.as_json,
-            bar,
-            things: Vec::new(),
-            outcome: Ok(()),
+        if as_json {
+            print("{\"things\": [")?;
         }
+        Ok(Self { dry_run, as_json, bar, things: 0, outcome: Ok(()) })
     }
 
     fn event(&mut self, event: &CollectEvent) {
@@ -96,16 +159,35 @@ impl Printer {
     }
 
     fn thing(&mut self, kind: &'static str, name: &str, bytes: u64, changed_at: SystemTime) {
-        if self.as_json {
+        let text = if self.as_json {
+            let comma = if self.things == 0 { "" } else { "," };
             let at = humantime::format_rfc3339_seconds(changed_at).to_string();
-            self.things.push(json!({"kind": kind, "name": name, "bytes": bytes, "changed_at": at}));
-            return;
-        }
-        let doing = if self.dry_run { "would remove" } else { "removed" };
-        let age = age(changed_at);
-        let line = format!("{doing} {kind} {name}, {}, untouched for {age}\n", ByteSize(bytes));
+            let thing = json!({"kind": kind, "name": name, "bytes": bytes, "changed_at": at});
+            format!("{comma}\n  {thing}")
+        } else {
+            let doing = if self.dry_run { "would remove" } else { "removed" };
+            let (bytes, age) = (ByteSize(bytes), age(changed_at));
+            plain(&format!("{doing} {kind} {name}, {bytes}, untouched for {age}")) + "\n"
+        };
+        self.things += 1;
         if self.outcome.is_ok() {
-            self.outcome = self.bar.suspend(|| print(&line));
+            self.outcome = self.bar.suspend(|| print(&text));
+        }
+    }
+
+    fn end(self, outcome: Result<&Collected, &anyhow::Error>, time: Duration) -> Result<()> {
+        self.outcome?;
+        match (outcome, self.as_json) {
+            (Ok(collected), false) => print(&summary(self.dry_run, collected)),
+            (Err(_), false) => Ok(()),
+            (outcome, true) => {
+                let members = match outcome {
+                    Ok(collected) => as_json(self.dry_run, collected, time),
+                    Err(error) => json!({"error": format!("{error:#}")}),
+                };
+                let members = format!("{members:#}");
+                print(&format!("\n],{}\n", members.trim_start_matches('{')))
+            }
         }
     }
 }
@@ -122,9 +204,9 @@ fn age(time: SystemTime) -> String {
     text.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }
 
-fn summary(options: CollectOptions, collected: &Collected) -> String {
-    let Collected { removed, brought_back, uploads, used, young, .. } = collected;
-    let done = if options.dry_run { "would remove" } else { "removed" };
+fn summary(dry_run: bool, collected: &Collected) -> String {
+    let Collected { removed, brought_back, uploads, used, young, denied, .. } = collected;
+    let done = if dry_run { "would remove" } else { "removed" };
     let mut text = format!("{done} {} and {}; ", many(removed, "blob"), many(uploads, "upload"));
     text += &format!("{} in use", many(used, "blob"));
     if young.count > 0 {
@@ -133,23 +215,26 @@ fn summary(options: CollectOptions, collected: &Collected) -> String {
     if brought_back.count > 0 {
         text += &format!(", {} used again meanwhile", many(brought_back, "blob"));
     }
+    if denied.count > 0 {
+        text += &format!(", {} left that another user has to remove", many(denied, "thing"));
+    }
+    if collected.is_cut_short {
+        text += "; a repository was renamed meanwhile: run it again for the rest";
+    }
     text + "\n"
 }
 
 fn many(tally: &Tally, what: &str) -> String {
-    let Tally { count, bytes } = tally;
-    let plural = if *count == 1 { "" } else { "s" };
-    match count {
+    match tally.count {
         0 => format!("no {what}s"),
-        _ => format!("{count} {what}{plural} ({})", ByteSize(*bytes)),
+        count => format!("{} ({})", counted(count, what), ByteSize(tally.bytes)),
     }
 }
 
-fn as_json(config: &GcConfig, collected: &Collected, things: &[Value], time: Duration) -> String {
+fn as_json(dry_run: bool, collected: &Collected, time: Duration) -> Value {
     let tally = |tally: &Tally| json!({"count": tally.count, "bytes": tally.bytes});
-    let value = json!({
-        "store": config.store,
-        "dry_run": config.options.dry_run,
+    json!({
+        "dry_run": dry_run,
         "links": collected.links,
         "manifests": collected.manifests,
         "used": tally(&collected.used),
@@ -157,16 +242,8 @@ fn as_json(config: &GcConfig, collected: &Collected, things: &[Value], time: Dur
         "removed": tally(&collected.removed),
         "brought_back": tally(&collected.brought_back),
         "uploads": tally(&collected.uploads),
-        "things": things,
+        "denied": tally(&collected.denied),
+        "is_cut_short": collected.is_cut_short,
         "seconds": time.as_secs_f64(),
-    });
-    format!("{value:#}\n")
-}
-
-fn print(text: &str) -> Result<()> {
-    match io::stdout().write_all(text.as_bytes()) {
-        // `regfs gc --dry-run | head` has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        outcome => outcome.context("could not write to stdout"),
-    }
+    })
 }

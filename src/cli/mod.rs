@@ -1,6 +1,7 @@
 //! The command line as typed: what there is, its help with examples, and which part does it.
 
 mod gc;
+mod output;
 mod owner;
 mod remount;
 mod status;
@@ -9,15 +10,12 @@ mod verify;
 
 use crate::config::{self, ConfigError, MountConfig, MountOptions};
 use crate::daemon;
-use crate::store::CollectOptions;
 use anyhow::Result;
 use clap::{ArgAction, Args, Parser, Subcommand};
-use gc::GcConfig;
 use std::{
     ffi::{OsStr, OsString},
     path::{Path, PathBuf},
     process::ExitCode,
-    time::Duration,
 };
 
 /// Names under which mount(8) starts this program for `-t regfs` and `-t fuse.regfs`.
@@ -81,20 +79,6 @@ Examples:
 
 Exit codes: 0 done; 1 failed, for example because the mount's daemon is gone; 2 wrong usage.";
 
-const HELP_GC: &str = "\
-Examples:
-  regfs gc --dry-run /srv/registry      what would be removed, and how much that is
-  regfs gc /srv/registry                remove it
-  regfs gc --grace 7d --uploads-older-than 30d /srv/registry
-  regfs gc --json --dry-run /srv/registry | jq .removed.bytes
-
-Blobs that no layer, manifest or tag of any repository refers to are removed, and uploads that
-nobody goes on with. Mounts and a docker-registry may go on all the time; the docker-registry must
-have no cache (README, \"Beside a docker-registry\"). A manifest without a tag stays, with all it
-refers to, and a layer without a manifest, too: rm them in a mount.
-
-Exit codes: 0 done; 1 failed, and nothing that anybody refers to was removed; 2 wrong usage.";
-
 /// Mount a container registry as files: ls lists tags, cp pulls and pushes layers, mv finishes
 /// uploads, ln tags.
 #[derive(Parser, Debug)]
@@ -116,8 +100,8 @@ enum Command {
     #[command(after_help = HELP_STATUS)]
     Status(StatusArgs),
     /// Remove what no repository refers to
-    #[command(after_help = HELP_GC)]
-    Gc(GcArgs),
+    #[command(after_help = gc::HELP)]
+    Gc(gc::GcArgs),
     /// Check a registry: every blob against its digest, every link against its target
     #[command(after_help = verify::HELP)]
     Verify(verify::VerifyArgs),
@@ -165,24 +149,6 @@ struct StatusArgs {
     json: bool,
 }
 
-#[derive(Args, Debug)]
-struct GcArgs {
-    /// The folder of the registry
-    store: PathBuf,
-    /// Remove nothing, only say what would be
-    #[arg(short = 'n', long)]
-    dry_run: bool,
-    /// Leave alone what has changed within this time
-    #[arg(long, value_name = "TIME", default_value = "1d", value_parser = humantime::parse_duration)]
-    grace: Duration,
-    /// Cancel uploads that nobody has written to for this time
-    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = humantime::parse_duration)]
-    uploads_older_than: Duration,
-    /// As JSON
-    #[arg(long)]
-    json: bool,
-}
-
 /// What mount(8) calls: `mount.regfs SOURCE MOUNTPOINT [-sfnv] [-N NAMESPACE] [-o OPTIONS] [-t TYPE]`.
 #[derive(Parser, Debug)]
 #[command(name = "mount.regfs", version, about = "Mount a registry, for mount(8) and fstab")]
@@ -220,7 +186,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         Command::Mount(args) => done(mount(args)),
         Command::Umount(args) => done(umount::run(&args.mountpoint, args.lazy)),
         Command::Status(args) => done(status::run(args.mountpoint.as_deref(), args.json)),
-        Command::Gc(args) => done(collect(&args)),
+        Command::Gc(args) => gc::run(&args),
         Command::Verify(args) => verify::run(&args),
     })
 }
@@ -258,15 +224,6 @@ fn mount(args: MountArgs) -> Result<()> {
         fake: false,
     };
     daemon::mount(config, args.verbose)
-}
-
-fn collect(args: &GcArgs) -> Result<()> {
-    let options = CollectOptions {
-        dry_run: args.dry_run,
-        grace: args.grace,
-        uploads_age: args.uploads_older_than,
-    };
-    gc::run(&GcConfig { store: config::store(&args.store)?, options, as_json: args.json })
 }
 
 fn mount_as_helper(args: HelperArgs) -> Result<()> {
@@ -319,7 +276,7 @@ mod tests {
     #[test]
     fn every_example_of_the_help_is_understood() {
         let examples =
-            [HELP, HELP_MOUNT, HELP_UMOUNT, HELP_STATUS, HELP_GC, verify::HELP].join("\n");
+            [HELP, HELP_MOUNT, HELP_UMOUNT, HELP_STATUS, gc::HELP, verify::HELP].join("\n");
         let mut count = 0;
         for line in examples.lines().filter_map(|line| line.strip_prefix("  ")) {
             let command = line.split("    ").next().unwrap().split(" | ").next().unwrap();

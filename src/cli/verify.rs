@@ -1,14 +1,16 @@
 //! `regfs verify`: shows what a verification finds, as lines or as JSON, and how far it is.
 
+use crate::cli::output::{counted, plain, print, write};
 use crate::config;
+use crate::daemon::stop;
 use crate::daemon::verify::{self, Counts, Ended, Finding, Outcome, Verification, VerifyOptions};
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use bytesize::ByteSize;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use std::{
-    io::{self, IsTerminal as _, Write},
+    io::{self, IsTerminal as _},
     num::NonZero,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -24,8 +26,6 @@ use std::{
 const FINDINGS_WAITING_MAX: usize = 1024;
 /// How often the bar is drawn.
 const TICK: Duration = Duration::from_millis(100);
-/// What a shell adds to the number of the signal that ended a program.
-const SIGNALLED: usize = 128;
 /// That nobody reads what is printed any more, as a signal.
 const SIGPIPE: usize = 13;
 
@@ -86,7 +86,7 @@ pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
         measure: is_shown,
     };
     let verification = verify::open(&args.store, options)?;
-    let stop = verify::watch_signals()?;
+    let stop = stop::watch_signals()?;
     if args.resume && verification.resumes_after().is_none() {
         eprintln!("regfs: there is no interrupted run to resume: this one begins anew");
     }
@@ -121,7 +121,7 @@ fn conclude(outcome: &Outcome, store: &Path) -> ExitCode {
         }
     };
     eprintln!("regfs: stopped {place}; {further}");
-    ExitCode::from(u8::try_from(SIGNALLED + signal).unwrap_or(1))
+    stop::exit_code(*signal)
 }
 
 fn processors() -> usize {
@@ -191,8 +191,8 @@ impl Report {
         };
         self.findings += 1;
         match &self.bar {
-            Some(bar) => bar.suspend(|| print(&text)),
-            None => print(&text),
+            Some(bar) => bar.suspend(|| write(&text)),
+            None => write(&text),
         }
     }
 
@@ -224,29 +224,15 @@ impl Report {
             }
             false => format!("{}\n", summary(outcome)),
         };
-        match print(&text) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            printed => printed.context("could not write to stdout"),
-        }
+        print(&text)
     }
-}
-
-fn print(text: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()
 }
 
 /// A finding on one line, whatever is in its names.
 fn line(finding: &Finding) -> String {
     let Finding { kind, subject, reason, .. } = finding;
     let line = format!("{}: {subject}: {reason}; {}", kind.severity().name(), kind.remedy());
-    line.chars().flat_map(plain).collect()
-}
-
-/// A character as it may be shown on a terminal.
-fn plain(character: char) -> Vec<char> {
-    if character.is_control() { character.escape_debug().collect() } else { vec![character] }
+    plain(&line)
 }
 
 fn finding_as_json(finding: &Finding) -> Value {
@@ -296,10 +282,6 @@ fn summary(outcome: &Outcome) -> String {
         },
         outcome.elapsed.as_secs_f64(),
     )
-}
-
-fn counted(count: u64, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 #[cfg(test)]

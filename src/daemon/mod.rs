@@ -7,6 +7,7 @@
 mod background;
 mod logging;
 mod memory;
+pub(crate) mod stop;
 pub(crate) mod verify;
 
 pub(crate) use background::wait_for_end;

@@ -100,7 +100,7 @@ fn explain_error(error: &Error) -> Explanation {
         Error::ManifestUntagged => refused(libc::EINVAL, "copy it to a tag, or to its digest"),
         Error::SignatureRejected(_) => refused(libc::EKEYREJECTED, FORGED_REMEDY),
         Error::Unclear { .. } => refused(libc::EIO, "look at it, and remove it if it is nobody's"),
-        Error::CollectorBusy => refused(libc::EBUSY, "wait until that has ended"),
+        Error::StoreBusy(_) => refused(libc::EBUSY, "wait until that has ended"),
         Error::SignaturesTooMany { .. } => {
             refused(libc::EKEYREJECTED, "rm it by its digest first: then only new signatures count")
         }
@@ -257,7 +257,7 @@ mod tests {
             ),
             (Error::SignatureRejected(String::new()), "EKEYREJECTED"),
             (Error::Unclear { path: std::path::PathBuf::new(), reason: "" }, "EIO"),
-            (Error::CollectorBusy, "EBUSY"),
+            (Error::StoreBusy(""), "EBUSY"),
             (Error::SignaturesTooMany { count: 65, limit: 64 }, "EKEYREJECTED"),
             (Error::SignatureMissing, "ENOKEY"),
             (Error::SigningKeyInvalid(String::new()), "ENOKEY"),

@@ -118,9 +118,9 @@ pub enum Error {
         /// What it is.
         reason: &'static str,
     },
-    /// Somebody collects garbage in this store just now.
-    #[error("somebody else is collecting garbage in this store")]
-    CollectorBusy,
+    /// What others do with the store has to end first.
+    #[error("the store is in use: {0}")]
+    StoreBusy(&'static str),
     /// More signatures on a manifest than are looked at.
     #[error("there are {count} signatures on this manifest, and {limit} may be")]
     SignaturesTooMany {

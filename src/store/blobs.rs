@@ -4,7 +4,7 @@ use crate::model::{Digest, Error, Hasher, MANIFEST_BYTES_MAX, Result};
 use crate::registry::Layer;
 use crate::store::{
     Store,
-    attributes::{attributes, make_plain, stat},
+    attributes::{attributes, is_denied, make_plain, stat},
     durable,
     folder::{self, Folder, Place},
     gate::Passage,
@@ -102,10 +102,8 @@ impl Store {
         }
         let there = self.stat_blob(digest).ok().flatten();
         let same_length = there.is_some_and(|stat| folder::length(&stat) == bytes.len() as u64);
-        if same_length
-            && matches!(self.read_manifest(digest), Ok(Some(_)))
-            && self.renew(digest, passage)?
-        {
+        let is_there = same_length && matches!(self.read_manifest(digest), Ok(Some(_)));
+        if is_there && self.renew(digest, passage)? {
             return Ok(());
         }
         let draft = scratch.draft()?;
@@ -113,7 +111,12 @@ impl Store {
         draft.file().write_all(bytes).map_err(Error::io("write", &path))?;
         make_plain(draft.file(), &path)?;
         draft.sync()?;
-        draft.publish(self.root.place(&layout::blob(digest)))?;
+        match draft.publish(self.root.place(&layout::blob(digest))) {
+            // It is another user's. The link that comes next is new, and for its sake a collector
+            // brings back what it has taken out.
+            Err(error) if is_there && is_denied(&error) => return Ok(()),
+            published => published?,
+        }
         self.leave_quarantine(digest);
         Ok(())
     }

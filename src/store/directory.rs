@@ -42,9 +42,14 @@ pub(super) struct Directory {
 impl Directory {
     /// Reads `folder` from its beginning. Fails when it was removed meanwhile.
     pub(super) fn of(folder: &Folder) -> Result<Self> {
-        let own = folder.reopen()?;
         let missing = || Error::io("open", folder.path_of(""))(Errno::NOENT);
-        Ok(Self { folder: own.ok_or_else(missing)?, batch: VecDeque::new(), place: 0 })
+        Self::open(folder)?.ok_or_else(missing)
+    }
+
+    /// Reads `folder` from its beginning. `None` when it was removed meanwhile.
+    pub(super) fn open(folder: &Folder) -> Result<Option<Self>> {
+        let own = folder.reopen()?;
+        Ok(own.map(|folder| Self { folder, batch: VecDeque::new(), place: 0 }))
     }
 
     /// The folder that is read.

@@ -11,17 +11,35 @@
 //! docker-registry knows nothing of this: see `collect/mod.rs` for what protects it.
 
 use crate::model::{Digest, Error, Result};
-use crate::store::{Store, blobs::created_at, folder::Folder, layout};
+use crate::store::{
+    Store,
+    folder::{self, Folder},
+    layout,
+};
 use rustix::{
     fs::{
         self, AtFlags, FlockOperation, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT,
     },
     io::Errno,
 };
-use std::{fs::File, time::SystemTime};
+use std::{
+    fs::File,
+    thread,
+    time::{Duration, Instant},
+};
 
-/// Only who may write the store may take these locks: they keep others waiting.
-pub(super) const LOCK_MODE: Mode = Mode::from_raw_mode(0o660);
+/// Only who may write the store may take these locks: they keep others waiting. See `opening.rs` for
+/// who else that is but the owner.
+pub(super) const LOCK_MODE: Mode = Mode::from_raw_mode(0o600);
+
+/// How long somebody waits for others, one of whom may have been stopped.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the collector keeps others from publishing while it waits for those who do.
+const DRAIN_MAX: Duration = Duration::from_secs(2);
+/// How long it lets others publish before it tries again.
+const DRAIN_PAUSE: Duration = Duration::from_millis(500);
+/// Between two tries of a lock: from the first to the last of these, doubled each time.
+const TRY_PAUSES: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(10));
 
 /// As long as somebody has this, the collector removes nothing.
 #[must_use = "the gate is passed as long as this is held"]
@@ -37,36 +55,73 @@ pub(super) struct Closed {
 }
 
 impl Closed {
-    /// How often repositories were renamed so far, in a way: it is another time after each.
-    pub(super) fn renamed_at(&self) -> Result<SystemTime> {
-        let stat = fs::fstat(&self.gate).map_err(Error::io("stat", layout::GATE))?;
-        Ok(created_at(&stat))
+    /// How often links were moved from one place to another so far: greater after each time.
+    pub(super) fn moves(&self) -> Result<u64> {
+        moves(&self.gate)
     }
+}
+
+/// The length of the gate's file counts them: it takes no room, and a clock may go back.
+fn moves(gate: &File) -> Result<u64> {
+    fs::fstat(gate).map(|stat| folder::length(&stat)).map_err(Error::io("stat", layout::GATE))
 }
 
 impl Store {
     /// Waits until no collector removes anything, and keeps it from doing so. Not for who has passed
-    /// already: a collector that waits meanwhile would let neither through.
+    /// already: a collector that waits meanwhile would let neither through. Errors: `StoreBusy`.
     pub(super) fn pass(&self) -> Result<Passage> {
-        let turnstile = lock(&self.root, layout::TURNSTILE, FlockOperation::LockShared)?;
-        let gate = lock(&self.root, layout::GATE, FlockOperation::LockShared)?;
+        let lock = |at| self.lock_within(at, FlockOperation::NonBlockingLockShared, PATIENCE);
+        let busy = || Error::StoreBusy("its collector has stopped others for a minute");
+        let turnstile = lock(layout::TURNSTILE)?.ok_or_else(busy)?;
+        let gate = lock(layout::GATE)?.ok_or_else(busy)?;
         drop(turnstile);
         Ok(Passage { gate })
     }
 
-    /// Waits until nobody is publishing, and lets nobody begin.
+    /// Waits until nobody is publishing, and lets nobody begin. Errors: `StoreBusy`.
     pub(super) fn close_gate(&self) -> Result<Closed> {
-        let turnstile = lock(&self.root, layout::TURNSTILE, FlockOperation::LockExclusive)?;
-        let gate = lock(&self.root, layout::GATE, FlockOperation::LockExclusive)?;
-        Ok(Closed { gate, _turnstile: turnstile })
+        let lock =
+            |at, patience| self.lock_within(at, FlockOperation::NonBlockingLockExclusive, patience);
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            if let Some(turnstile) = lock(layout::TURNSTILE, PATIENCE)? {
+                if let Some(gate) = lock(layout::GATE, DRAIN_MAX)? {
+                    return Ok(Closed { gate, _turnstile: turnstile });
+                }
+                drop(turnstile);
+                thread::sleep(DRAIN_PAUSE);
+            }
+        }
+        Err(Error::StoreBusy(
+            "somebody has been publishing for a minute, or was stopped while doing so",
+        ))
+    }
+
+    /// Takes a lock as soon as others let it. `None` when they have not within `patience`.
+    fn lock_within(
+        &self, at: &str, operation: FlockOperation, patience: Duration,
+    ) -> Result<Option<File>> {
+        let (mut pause, pause_max) = TRY_PAUSES;
+        let start = Instant::now();
+        let file = open(&self.root, at)?;
+        while !try_lock(&file, operation).map_err(Error::io("lock", self.root.path_of(at)))? {
+            if start.elapsed() >= patience {
+                return Ok(None);
+            }
+            thread::sleep(pause);
+            pause = (pause * 2).min(pause_max);
+        }
+        Ok(Some(file))
     }
 
     /// Says that links are about to move from one place to another, which whoever follows them from
     /// folder to folder may miss.
-    pub(super) fn note_rename(&self, passage: &Passage) -> Result<()> {
-        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
-        let times = Timestamps { last_access: now, last_modification: now };
-        fs::futimens(&passage.gate, &times).map_err(Error::io("change", layout::GATE))
+    pub(super) fn note_move(&self, passage: &Passage) -> Result<()> {
+        let failed = || Error::io("change", self.root.path_of(layout::GATE));
+        let file = self.root.open_file(layout::GATE, OFlags::RDWR)?;
+        let file = file.ok_or(Errno::NOENT).map_err(failed())?;
+        // Two at once may count as one: whoever looks has closed the gate, and has not seen either.
+        fs::ftruncate(&file, moves(&passage.gate)? + 1).map_err(failed())
     }
 
     /// Renews the time of the blob's last change, before it is linked. `false` when there is none, or
@@ -85,17 +140,28 @@ impl Store {
     }
 }
 
-/// Takes a lock on one of our files, made if it is new. It is given back when the file is closed.
-pub(super) fn lock(root: &Folder, at: &str, operation: FlockOperation) -> Result<File> {
-    let file = match root.open_file(at, OFlags::RDONLY)? {
-        Some(file) => file,
-        None => root.open_or_create_file(at, LOCK_MODE)?,
-    };
+/// Takes a lock on one of our files, made if it is new. `None` when somebody else has it. It is given
+/// back when the file is closed.
+pub(super) fn lock(root: &Folder, at: &str, operation: FlockOperation) -> Result<Option<File>> {
+    let file = open(root, at)?;
+    let locked = try_lock(&file, operation).map_err(Error::io("lock", root.path_of(at)))?;
+    Ok(locked.then_some(file))
+}
+
+fn open(root: &Folder, at: &str) -> Result<File> {
+    match root.open_file(at, OFlags::RDONLY)? {
+        Some(file) => Ok(file),
+        None => root.open_or_create_file(at, LOCK_MODE),
+    }
+}
+
+fn try_lock(file: &File, operation: FlockOperation) -> Result<bool, Errno> {
     loop {
-        match fs::flock(&file, operation) {
-            Ok(()) => return Ok(file),
+        match fs::flock(file, operation) {
+            Ok(()) => return Ok(true),
+            Err(Errno::WOULDBLOCK) => return Ok(false),
             Err(Errno::INTR) => {}
-            Err(errno) => return Err(Error::io("lock", root.path_of(at))(errno)),
+            Err(errno) => return Err(errno),
         }
     }
 }

@@ -81,7 +81,7 @@ pub(super) const ALL_BLOBS: &str = "docker/registry/v2/blobs";
 
 /// The folders that every repository with content has. docker-registry 2.8 looks for the first to
 /// tell a repository from a namespace, version 3 for the second.
-pub(super) const CONTENT_FOLDERS: [&str; 4] = [LAYERS, "_manifests/revisions", TAGS, UPLOADS];
+pub(super) const CONTENT_FOLDERS: [&str; 4] = [LAYERS, REVISIONS, TAGS, UPLOADS];
 /// Those of which one makes a repository.
 pub(super) const CONTENT_MARKS: [&str; 3] = [LAYERS, MANIFESTS, UPLOADS];
 
@@ -89,11 +89,10 @@ pub(super) const CONTENT_MARKS: [&str; 3] = [LAYERS, MANIFESTS, UPLOADS];
 pub(super) const LAYERS: &str = "_layers";
 /// Where a repository's revisions and tags lie.
 pub(super) const MANIFESTS: &str = "_manifests";
-
+/// Where a repository's revisions lie.
+pub(super) const REVISIONS: &str = "_manifests/revisions";
 /// Where a repository's tags lie.
 pub(super) const TAGS: &str = "_manifests/tags";
-/// The folder of tags in that of manifests.
-pub(super) const TAGS_IN: &str = "tags";
 /// Where a repository's uploads lie.
 pub(super) const UPLOADS: &str = "_uploads";
 /// The time that was given to the folder of uploads: an extended attribute of it.
@@ -145,9 +144,16 @@ pub(super) fn blob(digest: &Digest) -> PathBuf {
     format!("{REGISTRY}/blobs/{algorithm}/{}/{hex}/data", &hex[..2]).into()
 }
 
-/// The folder of a blob with the canonical digest, relative to the store.
-pub(super) fn blob_folder(hex: &str) -> PathBuf {
-    Path::new(BLOBS).join(hex.get(..2).unwrap_or_default()).join(hex)
+/// The folder of a blob, relative to the store.
+pub(super) fn blob_folder(digest: &Digest) -> PathBuf {
+    let mut folder = blob(digest);
+    folder.pop();
+    folder
+}
+
+/// The folder of a blob that the collector has taken out, relative to the store.
+pub(super) fn collected(digest: &Digest) -> PathBuf {
+    Path::new(COLLECTED).join(digest.hex())
 }
 
 /// A repository's folder, relative to the store.
@@ -181,7 +187,7 @@ pub(super) fn layer_link(digest: &Digest) -> PathBuf {
 
 /// The folder of all revisions of one algorithm.
 pub(super) fn revisions(algorithm: Algorithm) -> PathBuf {
-    Path::new("_manifests/revisions").join(algorithm_path(algorithm))
+    Path::new(REVISIONS).join(algorithm_path(algorithm))
 }
 
 /// The link that gives a repository a manifest.

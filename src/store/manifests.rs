@@ -324,8 +324,10 @@ impl ManifestService for LocalRepository {
     fn tag(&self, digest: &Digest, tag: &Tag, change: &AttributesChange) -> Result<()> {
         self.store.scratch()?;
         let reference = Reference::Digest(*digest);
+        let passage = self.store.pass()?;
         let tag = |folder: Folder| {
             let found = self.resolve(&folder, &reference)?;
+            self.store.renew(&found.digest, &passage)?;
             self.check_name(&folder, &found, &reference, tag)?;
             let carried = self.store.carried(&folder, &layout::tag_link(tag), change)?;
             self.store.move_tag(&folder, tag, digest, &carried)

@@ -149,7 +149,7 @@ impl LocalRegistry {
             document_lengths: lengths::DocumentLengths::default(),
             _lock: lock,
         };
-        collect::recover(&store)?;
+        collect::recover(&store);
         Ok(Self { store: Arc::new(store), is_new })
     }
 
@@ -259,7 +259,7 @@ impl Registry for LocalRegistry {
     fn remove(&self, name: &RepositoryName) -> Result<()> {
         let scratch = self.store.scratch()?;
         // What lies in the trash for a moment is in use all the same.
-        let _passage = self.store.pass()?;
+        let passage = self.store.pass()?;
         let at = layout::repository(name);
         let place = self.store.root.place(&at);
         let folder = self.store.open_repository(name)?;
@@ -280,13 +280,14 @@ impl Registry for LocalRegistry {
                 removed.delete();
                 Ok(())
             }
-            Err(error) => match removed.put_back(place) {
-                Ok(true) => Err(error),
-                Ok(false) | Err(_) => {
+            Err(error) => {
+                // Who followed links meanwhile has not found these.
+                let noted = self.store.note_move(&passage);
+                if !matches!(removed.put_back(place), Ok(true)) {
                     log::error!("repository {name} could not be put back and is in the trash");
-                    Err(error)
                 }
-            },
+                noted.and(Err(error))
+            }
         }
     }
 
@@ -312,7 +313,7 @@ impl Registry for LocalRegistry {
         let (from, at) = (layout::repository(from), layout::repository(to));
         let root = &self.store.root;
         let passage = self.store.pass()?;
-        self.store.note_rename(&passage)?;
+        self.store.note_move(&passage)?;
         match durable::move_new(root.place(&from), root.place(&at))? {
             true => Ok(()),
             // Somebody made it anew meanwhile.

@@ -52,13 +52,16 @@ pub(super) fn make(root: &Folder, version: Option<u32>) -> Result<Scratch> {
     Ok(scratch)
 }
 
-/// Makes a lock file that all who may write the store share, whatever the umask of who makes it.
+/// Makes a lock file that just those share who may write our folder, whatever the umask of who makes it.
 fn make_lock(root: &Folder, at: &str) -> Result<()> {
     if root.stat(at)?.is_some() {
         return Ok(());
     }
-    let file = root.open_or_create_file(at, gate::LOCK_MODE)?;
-    fs::fchmod(&file, gate::LOCK_MODE).map_err(Error::io("make", root.path_of(at)))
+    let folder = Path::new(at).parent().map(|folder| root.stat(folder)).transpose()?.flatten();
+    let writers = folder.map_or(0, |stat| stat.st_mode & 0o222);
+    let mode = gate::LOCK_MODE | Mode::from_raw_mode(writers | writers << 1);
+    let file = root.open_or_create_file(at, mode)?;
+    fs::fchmod(&file, mode).map_err(Error::io("make", root.path_of(at)))
 }
 
 /// What [`make`], [`lock`] and the collector make of ours, each inside what stands before it.

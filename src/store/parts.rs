@@ -128,7 +128,7 @@ impl Part {
                     .map(|name| Self::Repository(Some(name)))
             }
             Self::Manifests if Path::new(layout::TAGS).ends_with(name) => Some(Self::Tags),
-            Self::Manifests => Path::new(layout::CONTENT_FOLDERS[1])
+            Self::Manifests => Path::new(layout::REVISIONS)
                 .ends_with(name)
                 .then(|| Self::Algorithms(Branch::Revisions, no_way())),
             Self::Tags => layout::parse_tag(name).map(Self::Tag),

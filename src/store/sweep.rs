@@ -13,6 +13,7 @@ use crate::store::{
 };
 use rustix::fs::{OFlags, Stat};
 use std::{
+    fs::File,
     path::Path,
     time::{Duration, SystemTime},
 };
@@ -72,27 +73,41 @@ pub(super) fn sweep_abandoned(
 fn cancel_abandoned(
     store: &Store, repository: &Folder, id: UploadId, known: &Known,
 ) -> Result<bool> {
-    let Some(scratch) = store.scratch.as_ref().filter(|_| known.ends_with_its_writer()) else {
+    if store.scratch.is_none() || !known.ends_with_its_writer() {
         return Ok(false);
-    };
+    }
+    let Some(_data) = lock_unused(repository, id)? else { return Ok(false) };
+    // Somebody may have given it another name before.
+    if uploads::read_known(repository, id)?.as_ref() != Some(known) {
+        return Ok(false);
+    }
+    let is_cancelled = cancel(store, repository, id)?;
+    if is_cancelled {
+        log::info!("cancelled upload {id}, whose writer ended without finishing it");
+    }
+    Ok(is_cancelled)
+}
+
+/// The data of an upload, locked, so that nobody else takes it up. `None` when somebody has it open, or
+/// it is not there.
+pub(super) fn lock_unused(repository: &Folder, id: UploadId) -> Result<Option<File>> {
     let at = layout::upload_file(id, layout::DATA);
-    let Some(data) = repository.open_quietly(&at, OFlags::RDONLY)? else { return Ok(false) };
+    let Some(data) = repository.open_quietly(&at, OFlags::RDONLY)? else { return Ok(None) };
     match uploads::lock(&data, id) {
         Ok(()) => {}
-        Err(Error::UploadBusy(_)) => return Ok(false),
+        Err(Error::UploadBusy(_)) => return Ok(None),
         Err(error) => return Err(error),
     }
-    // With the lock nobody else takes it up; somebody may have, before, and finished it or given it
-    // another name.
-    let is_same = uploads::read_known(repository, id)?.as_ref() == Some(known);
-    if !is_same || !uploads::is_still(repository, id, &data)? {
-        return Ok(false);
-    }
-    if !scratch.delete(repository.place(&layout::upload(id)), layout::STARTED_AT)? {
+    // Somebody may have finished it before it was locked.
+    Ok(uploads::is_still(repository, id, &data)?.then_some(data))
+}
+
+/// Removes an upload that is locked. `false` when it is not there.
+pub(super) fn cancel(store: &Store, repository: &Folder, id: UploadId) -> Result<bool> {
+    if !store.scratch()?.delete(repository.place(&layout::upload(id)), layout::STARTED_AT)? {
         return Ok(false);
     }
     notes::remove(store, id)?;
-    log::info!("cancelled upload {id}, whose writer ended without finishing it");
     Ok(true)
 }
 

@@ -5,15 +5,18 @@
 //! that a repository may have; a manifest of a format that nobody knows is read like any other. What
 //! cannot be read, or followed, ends the collection before anything is removed.
 
-use crate::model::{Digest, Error, MANIFEST_BYTES_MAX, Result};
+use crate::model::{Algorithm, Digest, Error, MANIFEST_BYTES_MAX, Result};
 use crate::store::{
     Store, attributes,
-    collect::{Watch, read},
+    collect::{CollectEvent, Tell, check_is_to_go_on},
+    directory::Directory,
     folder::{self, Folder},
     layout, links,
 };
 use rustix::fs::Stat;
-use std::{collections::HashSet, ffi::OsStr, time::SystemTime};
+use std::{
+    collections::HashSet, ffi::OsStr, path::Path, sync::atomic::AtomicUsize, time::SystemTime,
+};
 
 /// How deep folders may lie in one another: a repository's name has at most 255 characters, so half as
 /// many components, and a few folders of ours below.
@@ -30,6 +33,7 @@ type Mark = u64;
 pub(super) struct Marks {
     blobs: HashSet<Mark>,
     scanned: HashSet<Mark>,
+    has_repositories: bool,
     links: u64,
     manifests: u64,
 }
@@ -47,6 +51,11 @@ impl Marks {
     /// Whether the blob with this hash, in hex, is in use. What is no hash is nobody's to remove.
     pub(super) fn has(&self, hex: &str) -> bool {
         mark_of(hex).is_none_or(|mark| self.blobs.contains(&mark))
+    }
+
+    /// Whether there is anything in the folder of repositories.
+    pub(super) fn has_repositories(&self) -> bool {
+        self.has_repositories
     }
 
     /// How many links were read.
@@ -84,60 +93,71 @@ fn mark_of(hex: &str) -> Option<Mark> {
     hex.get(..16).and_then(|head| Mark::from_str_radix(head, 16).ok())
 }
 
+/// What lies in a folder.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Namespaces, and what belongs to a repository.
+    Repositories,
+    /// Layers' links.
+    Layers,
+    /// Tags and revisions.
+    Manifests,
+    /// Links to manifests, and to the signatures on them.
+    Revisions,
+}
+
+impl Place {
+    /// What lies in its folder `name`; `None` for what refers to nothing.
+    fn inner(self, name: &OsStr) -> Option<Self> {
+        match self {
+            Self::Repositories if name == layout::UPLOADS => None,
+            Self::Repositories if name == layout::LAYERS => Some(Self::Layers),
+            Self::Repositories if name == layout::MANIFESTS => Some(Self::Manifests),
+            Self::Manifests => Some(Self::Revisions),
+            Self::Repositories | Self::Layers | Self::Revisions => Some(self),
+        }
+    }
+}
+
 /// A walk over everything that may refer to a blob.
 pub(super) struct Marker<'a> {
     pub(super) store: &'a Store,
     pub(super) scope: Scope,
+    /// Links of layers that have not changed since do not count.
+    pub(super) layers_since: Option<SystemTime>,
+    pub(super) stop: &'a AtomicUsize,
+    pub(super) tell: &'a mut Tell<'a>,
     pub(super) marks: &'a mut Marks,
-    pub(super) watch: &'a mut Watch<'a>,
 }
 
 impl Marker<'_> {
     /// Marks what all repositories use.
     pub(super) fn run(&mut self) -> Result<()> {
-        match self.store.root.open_folder(layout::REPOSITORIES)? {
-            Some(folder) => self.walk(&folder, 0),
-            None => Ok(()),
-        }
+        let Some(folder) = self.store.root.open_folder(layout::REPOSITORIES)? else {
+            return Ok(());
+        };
+        self.marks.has_repositories = Directory::of(&folder)?.next()?.is_some();
+        self.walk(&folder, Place::Repositories, 0)
     }
 
-    /// A repository, a namespace, or one of the folders of links in them.
-    fn walk(&mut self, folder: &Folder, depth: usize) -> Result<()> {
+    fn walk(&mut self, folder: &Folder, place: Place, depth: usize) -> Result<()> {
         if depth > DEPTH_MAX {
             return Err(unclear(folder, OsStr::new(""), "folders lie too deep in one another"));
         }
-        let Some(mut directory) = read(folder)? else { return Ok(()) };
+        let Some(mut directory) = Directory::open(folder)? else { return Ok(()) };
         while let Some(entry) = directory.next()? {
             let name = entry.name.as_os_str();
-            match entry.is_folder {
-                true if name == layout::UPLOADS => {}
-                true => {
-                    let Some(inner) = folder.open_folder(name)? else { continue };
-                    match name == layout::MANIFESTS {
-                        true => self.manifests(&inner, depth)?,
-                        false => self.walk(&inner, depth + 1)?,
-                    }
+            if entry.is_folder {
+                let Some(inner_place) = place.inner(name) else { continue };
+                let Some(inner) = folder.open_folder(name)? else { continue };
+                match place == Place::Manifests && Path::new(layout::TAGS).ends_with(name) {
+                    true => self.tags(&inner)?,
+                    false => self.walk(&inner, inner_place, depth + 1)?,
                 }
-                false if name == layout::LINK => self.link(folder, Content::Any)?,
-                false => check_is_no_symlink(folder, name)?,
-            }
-        }
-        Ok(())
-    }
-
-    /// Tags and revisions.
-    fn manifests(&mut self, folder: &Folder, depth: usize) -> Result<()> {
-        let Some(mut directory) = read(folder)? else { return Ok(()) };
-        while let Some(entry) = directory.next()? {
-            let name = entry.name.as_os_str();
-            if !entry.is_folder {
+            } else if name == layout::LINK {
+                self.link(folder, place)?;
+            } else {
                 check_is_no_symlink(folder, name)?;
-                continue;
-            }
-            let Some(inner) = folder.open_folder(name)? else { continue };
-            match name == layout::TAGS_IN {
-                true => self.tags(&inner)?,
-                false => self.revisions(&inner, depth + 1)?,
             }
         }
         Ok(())
@@ -145,7 +165,7 @@ impl Marker<'_> {
 
     /// What tags name now. What they ever named is of interest only where that is damaged.
     fn tags(&mut self, folder: &Folder) -> Result<()> {
-        let Some(mut directory) = read(folder)? else { return Ok(()) };
+        let Some(mut directory) = Directory::open(folder)? else { return Ok(()) };
         while let Some(entry) = directory.next()? {
             if !entry.is_folder {
                 check_is_no_symlink(folder, &entry.name)?;
@@ -154,73 +174,55 @@ impl Marker<'_> {
             let Some(tag) = folder.open_folder(&entry.name)? else { continue };
             match links::read(&tag, layout::TAG_LINK) {
                 Ok(Some(link)) if self.is_old(&link.stat) => {}
-                Ok(Some(link)) => self.content(&link.digest, Content::Manifest)?,
+                Ok(Some(link)) => self.manifest(&link.digest)?,
                 Ok(None) => {}
                 Err(Error::LinkDamaged { .. }) => {
                     if let Some(index) = tag.open_folder(layout::INDEX)? {
-                        self.revisions(&index, 0)?;
+                        self.walk(&index, Place::Revisions, 0)?;
                     }
                 }
                 Err(error) => return Err(error),
             }
-            self.count_link();
+            self.count_link()?;
         }
         Ok(())
     }
 
-    /// Manifests by their digests, and the signatures on them.
-    fn revisions(&mut self, folder: &Folder, depth: usize) -> Result<()> {
-        if depth > DEPTH_MAX {
-            return Err(unclear(folder, OsStr::new(""), "folders lie too deep in one another"));
-        }
-        let Some(mut directory) = read(folder)? else { return Ok(()) };
-        while let Some(entry) = directory.next()? {
-            let name = entry.name.as_os_str();
-            match entry.is_folder {
-                true => {
-                    let Some(inner) = folder.open_folder(name)? else { continue };
-                    self.revisions(&inner, depth + 1)?;
-                }
-                false if name == layout::LINK => self.link(folder, Content::Manifest)?,
-                false => check_is_no_symlink(folder, name)?,
-            }
-        }
-        Ok(())
-    }
-
-    /// The link in `folder`, which is named by a digest, too.
-    fn link(&mut self, folder: &Folder, content: Content) -> Result<()> {
-        self.count_link();
-        if folder.stat(layout::LINK)?.is_none_or(|stat| self.is_old(&stat)) {
+    /// The link in `folder`, which is named by a digest, too: of a damaged link that says what it was.
+    fn link(&mut self, folder: &Folder, place: Place) -> Result<()> {
+        self.count_link()?;
+        let Some(stat) = folder.stat(layout::LINK)? else { return Ok(()) };
+        let is_stale = |since| is_older(&stat, since);
+        if self.is_old(&stat) || place == Place::Layers && self.layers_since.is_some_and(is_stale) {
             return Ok(());
         }
-        // Of a damaged link its place says what it was.
-        if let Some(hex) = folder.path_of("").file_name().and_then(OsStr::to_str) {
-            self.marks.add(hex);
-        }
-        match links::read(folder, layout::LINK) {
-            Ok(Some(link)) => self.content(&link.digest, content),
-            Ok(None) | Err(Error::LinkDamaged { .. }) => Ok(()),
-            Err(error) => Err(error),
+        let path = folder.path_of("");
+        let named = path.file_name().and_then(OsStr::to_str);
+        self.marks.blobs.extend(named.and_then(mark_of));
+        let digest = match links::read(folder, layout::LINK) {
+            Ok(link) => link.map(|link| link.digest),
+            Err(Error::LinkDamaged { .. }) => {
+                named.and_then(|hex| Digest::from_hex(Algorithm::Sha256, hex).ok())
+            }
+            Err(error) => return Err(error),
+        };
+        match digest {
+            Some(digest) if place == Place::Revisions => self.manifest(&digest),
+            Some(digest) => {
+                self.marks.add(&digest.hex());
+                Ok(())
+            }
+            None => Ok(()),
         }
     }
 
-    fn content(&mut self, digest: &Digest, content: Content) -> Result<()> {
+    /// Marks a manifest and what it refers to. Errors: `Damaged`, since then nobody knows what that is.
+    fn manifest(&mut self, digest: &Digest) -> Result<()> {
         let hex = digest.hex();
         self.marks.add(&hex);
-        match content {
-            Content::Any => Ok(()),
-            Content::Manifest => {
-                match mark_of(&hex).is_none_or(|mark| self.marks.scanned.insert(mark)) {
-                    true => self.manifest(digest),
-                    false => Ok(()),
-                }
-            }
+        if mark_of(&hex).is_some_and(|mark| !self.marks.scanned.insert(mark)) {
+            return Ok(());
         }
-    }
-
-    /// Marks what a manifest refers to. Errors: `Damaged`, since then nobody knows what that is.
-    fn manifest(&mut self, digest: &Digest) -> Result<()> {
         let blob = self.store.stat_blob(digest)?;
         // Signatures lie among revisions, and are as short.
         if blob.is_some_and(|blob| folder::length(&blob) > MANIFEST_BYTES_MAX) {
@@ -238,21 +240,19 @@ impl Marker<'_> {
     fn is_old(&self, stat: &Stat) -> bool {
         match self.scope {
             Scope::Everything => false,
-            Scope::Since(since) => attributes::attributes(stat).changed_at < since,
+            Scope::Since(since) => is_older(stat, since),
         }
     }
 
-    fn count_link(&mut self) {
+    fn count_link(&mut self) -> Result<()> {
         self.marks.links += 1;
-        self.watch.marked(self.marks.links);
+        (self.tell)(CollectEvent::Marking(self.marks.links));
+        check_is_to_go_on(self.stop)
     }
 }
 
-/// What a link leads to.
-#[derive(Clone, Copy)]
-enum Content {
-    Any,
-    Manifest,
+fn is_older(stat: &Stat, since: SystemTime) -> bool {
+    attributes::attributes(stat).changed_at < since
 }
 
 /// Behind a symbolic link there may be whole repositories, for a docker-registry that follows it.

@@ -10,10 +10,11 @@
 //!    have linked it since. So, a moment later, the links that have changed are read, and what they
 //!    refer to is brought back. Only then the rest is deleted.
 //!
-//! What a collector that was killed leaves in `regfs/collected` the next one brings back, and whoever
-//! opens the store.
+//! What is out when a collection ends in the midst of it is brought back (`out.rs`).
 
+mod collected;
 mod marks;
+mod out;
 mod uploads;
 
 use crate::model::{Algorithm, Digest, Error, Result};
@@ -21,110 +22,43 @@ use crate::store::{
     LocalRegistry, Store,
     attributes::attributes,
     directory::Directory,
-    durable,
     folder::{self, Folder},
-    gate, layout, opening,
+    layout, opening,
 };
 use marks::{Marker, Marks, Scope};
-use rustix::{fs::FlockOperation, io::Errno};
+use out::{Out, Taken};
+use rustix::io::Errno;
 use std::{
-    fs::File,
-    path::{Path, PathBuf},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
+
+pub use collected::{CollectEvent, CollectOptions, Collected, Tally};
+pub(super) use out::recover;
 
 /// How many blobs are taken out while publishers wait.
 const BATCH: usize = 64;
+/// From how many blobs on they are removed before more are looked for: a few MiB of memory.
+const ROUND_MIN: usize = 1 << 16;
 /// How long docker-registry may take between finding a blob and linking it. Besides, what is younger
 /// than the grace period is not touched at all.
 const SETTLE: Duration = Duration::from_secs(2);
+/// How often is looked meanwhile whether to stop.
+const SETTLE_STEP: Duration = Duration::from_millis(100);
 /// By how much the clock that files get their time from may be behind.
 const CLOCK_SLACK: Duration = Duration::from_secs(1);
-/// How often everything is marked again because a repository was renamed meanwhile.
+/// A clock that is being corrected runs slower by less than one part in so many.
+const CLOCK_DRIFT: u32 = 1000;
+/// How often everything is marked again because links were moved meanwhile.
 const MARKS_MAX: usize = 8;
 
-/// What is to be collected.
-#[derive(Clone, Copy, Debug)]
-pub struct CollectOptions {
-    /// Nothing is removed, only counted.
-    pub dry_run: bool,
-    /// What has changed more lately stays.
-    pub grace: Duration,
-    /// Uploads that nobody has written to for longer are cancelled.
-    pub uploads_age: Duration,
-}
-
-/// How many things, and their bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// How many.
-    pub count: u64,
-    /// Their bytes.
-    pub bytes: u64,
-}
-
-impl Tally {
-    fn add(&mut self, bytes: u64) {
-        self.count += 1;
-        self.bytes += bytes;
-    }
-}
-
-/// What a collection has found and done. In a dry run, what it would have done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Collected {
-    /// Links that were followed.
-    pub links: u64,
-    /// Manifests that were read.
-    pub manifests: u64,
-    /// Blobs that are in use.
-    pub used: Tally,
-    /// Blobs that are not in use, and too young to be removed.
-    pub young: Tally,
-    /// Blobs that were removed.
-    pub removed: Tally,
-    /// Blobs that somebody began to use while they were being removed.
-    pub brought_back: Tally,
-    /// Uploads that were cancelled.
-    pub uploads: Tally,
-}
-
-/// What goes on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CollectEvent {
-    /// So many links were followed.
-    Marking(u64),
-    /// So many of 256 folders of blobs were looked through.
-    Sweeping(u64),
-    /// A blob is removed, or would be.
-    Blob {
-        /// Its digest.
-        digest: Digest,
-        /// Its length.
-        bytes: u64,
-        /// When it was used last.
-        changed_at: SystemTime,
-    },
-    /// An upload is cancelled, or would be.
-    Upload {
-        /// Where people see it, from the root of a mount.
-        path: PathBuf,
-        /// Its length.
-        bytes: u64,
-        /// When it was written last.
-        changed_at: SystemTime,
-    },
-}
-
 /// Who is told what goes on.
-pub(super) struct Watch<'a>(pub(super) &'a mut dyn FnMut(CollectEvent));
-
-impl Watch<'_> {
-    fn marked(&mut self, links: u64) {
-        (self.0)(CollectEvent::Marking(links));
-    }
-}
+type Tell<'a> = dyn FnMut(CollectEvent) + 'a;
 
 /// A blob that is not in use.
 struct Garbage {
@@ -140,234 +74,266 @@ impl Garbage {
     }
 }
 
+/// When a collection began.
+#[derive(Clone, Copy)]
+struct Start {
+    at: SystemTime,
+    counted_from: Instant,
+}
+
+impl Start {
+    fn now() -> Self {
+        Self { at: SystemTime::now(), counted_from: Instant::now() }
+    }
+
+    /// Whether what has changed since has a later time than what had before. Not so when somebody has
+    /// set the clock back.
+    fn is_before_now(&self) -> bool {
+        let passed = self.counted_from.elapsed();
+        let shown = self.at.elapsed().unwrap_or_default();
+        shown + CLOCK_SLACK + passed / CLOCK_DRIFT >= passed
+    }
+}
+
+/// What was in use at a time, and everything that was published since has changed later than that.
+struct Marked {
+    marks: Marks,
+    start: Start,
+    /// How often links had been moved by then.
+    moves: u64,
+}
+
 impl LocalRegistry {
-    /// Removes what nobody refers to. Errors: `CollectorBusy`; `Unclear`, `Damaged` and `Io` when
-    /// something cannot be read that may refer to a blob: then nothing is removed.
+    /// Removes what nobody refers to, until `stop` is not zero. Errors: `StoreBusy`; `Unclear`, `Damaged`
+    /// and `Io` when something cannot be read that may refer to a blob: then nothing is removed. After
+    /// any error all is where it was, but for what `tell` has heard of.
     pub fn collect(
-        &self, options: &CollectOptions, tell: &mut dyn FnMut(CollectEvent),
+        &self, options: &CollectOptions, stop: &AtomicUsize, tell: &mut Tell<'_>,
     ) -> Result<Collected> {
         let store = &self.store;
-        let run = Run { store, options, watch: Watch(tell), collected: Collected::default() };
+        let mut run = Run { store, options, stop, tell, collected: Collected::default() };
         if options.dry_run {
-            return run.count();
+            let start = Start::now();
+            let marks = run.mark(Scope::Everything, start)?;
+            run.sweep(&Marked { marks, start, moves: 0 }, None)?;
+            run.uploads(start.at)?;
+            return Ok(run.collected);
         }
         store.scratch()?;
-        let _collector = lock_collector(&store.root)?.ok_or(Error::CollectorBusy)?;
-        store.root.make_folders(layout::COLLECTED)?;
+        let out = Out::open(store)?;
         // Who collects as root must not keep the store's owner out.
         opening::give_to_owner(store)?;
-        bring_back_all(store)?;
-        run.collect()
+        let marked = run.mark_steadily(|_| Scope::Everything)?;
+        run.sweep(&marked, Some(&out))?;
+        run.uploads(marked.start.at)?;
+        Ok(run.collected)
     }
 }
 
 /// A collection under way.
 struct Run<'a> {
-    store: &'a Store,
+    store: &'a Arc<Store>,
     options: &'a CollectOptions,
-    watch: Watch<'a>,
+    stop: &'a AtomicUsize,
+    tell: &'a mut Tell<'a>,
     collected: Collected,
 }
 
 impl Run<'_> {
-    /// What would be removed.
-    fn count(mut self) -> Result<Collected> {
-        let start = SystemTime::now();
-        let marks = self.mark(Scope::Everything)?;
-        for garbage in self.garbage(&marks, start)? {
-            self.collected.removed.add(garbage.bytes);
-            (self.watch.0)(garbage.event());
-        }
-        self.uploads(start)?;
-        Ok(self.collected)
-    }
-
-    fn collect(mut self) -> Result<Collected> {
-        let (start, renamed_at, marks) = self.mark_all()?;
-        let garbage = self.garbage(&marks, start)?;
-        drop(marks);
-        let mut taken = Vec::new();
-        for batch in garbage.chunks(BATCH) {
-            let closed = self.store.close_gate()?;
-            if closed.renamed_at()? != renamed_at {
-                // Links may be where nobody has looked. The next run looks.
-                log::info!("a repository was renamed: what is left is for the next collection");
-                break;
-            }
-            for garbage in batch {
-                if self.take_out(garbage, start)? {
-                    taken.push(garbage);
-                }
-            }
-        }
-        if !taken.is_empty() {
-            thread::sleep(SETTLE);
-            let again = self.mark(Scope::Since(start - CLOCK_SLACK))?;
-            for garbage in &taken {
-                self.end(garbage, &again)?;
-            }
-        }
-        self.uploads(start)?;
-        Ok(self.collected)
-    }
-
-    /// Marks what is in use at the time that is given back, or is published later.
-    fn mark_all(&mut self) -> Result<(SystemTime, SystemTime, Marks)> {
+    /// Marks what is in use, while links stay where they are.
+    fn mark_steadily(&mut self, scope: impl Fn(Start) -> Scope) -> Result<Marked> {
         for _ in 0..MARKS_MAX {
-            let (start, renamed_at) = {
+            let (start, moves) = {
                 let closed = self.store.close_gate()?;
-                (SystemTime::now(), closed.renamed_at()?)
+                (Start::now(), closed.moves()?)
             };
-            let marks = self.mark(Scope::Everything)?;
-            if self.store.close_gate()?.renamed_at()? == renamed_at {
-                return Ok((start, renamed_at, marks));
+            let marks = self.mark(scope(start), start)?;
+            if self.store.close_gate()?.moves()? == moves {
+                return Ok(Marked { marks, start, moves });
             }
         }
-        Err(Error::Busy("some repository, which is renamed again and again,".to_owned()))
+        Err(Error::StoreBusy("repositories are renamed again and again"))
     }
 
-    fn mark(&mut self, scope: Scope) -> Result<Marks> {
+    fn mark(&mut self, scope: Scope, start: Start) -> Result<Marks> {
+        let layers_since = match self.options.unreferenced_layers {
+            true => start.at.checked_sub(self.options.grace),
+            false => None,
+        };
         let mut marks = Marks::default();
-        let mut watch = Watch(&mut *self.watch.0);
-        let mut marker = Marker { store: self.store, scope, marks: &mut marks, watch: &mut watch };
-        marker.run()?;
+        let (store, stop, tell) = (self.store, self.stop, &mut *self.tell);
+        Marker { store, scope, layers_since, stop, tell, marks: &mut marks }.run()?;
         if matches!(scope, Scope::Everything) {
             (self.collected.links, self.collected.manifests) = (marks.links(), marks.manifests());
         }
         Ok(marks)
     }
 
-    /// The blobs that are not marked, and old enough.
-    fn garbage(&mut self, marks: &Marks, start: SystemTime) -> Result<Vec<Garbage>> {
-        let mut garbage = Vec::new();
-        let Some(blobs) = self.store.root.open_folder(layout::BLOBS)? else { return Ok(garbage) };
-        let mut folders = Directory::of(&blobs)?;
-        let mut done = 0;
+    /// Goes through all blobs, and removes those that are not in use; without `out` they are only
+    /// counted.
+    fn sweep(&mut self, marked: &Marked, out: Option<&Out<'_>>) -> Result<()> {
+        let Some(blobs) = self.store.root.open_folder(layout::BLOBS)? else { return Ok(()) };
+        let (mut folders, mut garbage, mut done) = (Directory::of(&blobs)?, Vec::new(), 0);
         while let Some(entry) = folders.next()? {
             if entry.is_folder
                 && let Some(folder) = blobs.open_folder(&entry.name)?
             {
-                self.garbage_in(&folder, marks, start, &mut garbage)?;
+                self.garbage_in(&folder, marked, &mut garbage)?;
+            }
+            if garbage.len() >= ROUND_MIN {
+                self.end_all(&mut garbage, marked, out)?;
             }
             done += 1;
-            (self.watch.0)(CollectEvent::Sweeping(done));
+            (self.tell)(CollectEvent::Sweeping(done));
         }
-        Ok(garbage)
+        self.end_all(&mut garbage, marked, out)
     }
 
     fn garbage_in(
-        &mut self, folder: &Folder, marks: &Marks, start: SystemTime, garbage: &mut Vec<Garbage>,
+        &mut self, folder: &Folder, marked: &Marked, garbage: &mut Vec<Garbage>,
     ) -> Result<()> {
-        let Some(mut blobs) = read(folder)? else { return Ok(()) };
+        check_is_to_go_on(self.stop)?;
+        let Some(mut blobs) = Directory::open(folder)? else { return Ok(()) };
         while let Some(entry) = blobs.next()? {
             let digest = layout::parse_digest(Algorithm::Sha256, &entry.name);
             let Some(digest) = digest.filter(|_| entry.is_folder) else { continue };
-            let hex = digest.hex();
-            let data = folder.stat(Path::new(&hex).join(layout::DATA))?;
+            let data = folder.stat(Path::new(&entry.name).join(layout::DATA))?;
             let Some(data) = data.filter(folder::is_file) else { continue };
             let (bytes, changed_at) = (folder::length(&data), attributes(&data).changed_at);
-            if marks.has(&hex) {
+            if marked.marks.has(&digest.hex()) {
                 self.collected.used.add(bytes);
-            } else if !self.is_old(changed_at, start) {
+            } else if !self.is_old(changed_at, marked.start) {
                 self.collected.young.add(bytes);
             } else {
                 garbage.push(Garbage { digest, bytes, changed_at });
             }
         }
+        if !garbage.is_empty() && !marked.marks.has_repositories() && !self.options.all {
+            let path = self.store.root.path_of(layout::REPOSITORIES);
+            let reason = "there is no repository, and all blobs would go; --all if that is meant";
+            return Err(Error::Unclear { path, reason });
+        }
         Ok(())
     }
 
     /// Whether it was changed before `start` and the grace period before now.
-    fn is_old(&self, changed_at: SystemTime, start: SystemTime) -> bool {
+    fn is_old(&self, changed_at: SystemTime, start: Start) -> bool {
         let grace = self.options.grace.max(CLOCK_SLACK);
-        start.duration_since(changed_at).is_ok_and(|age| age >= grace)
+        start.at.duration_since(changed_at).is_ok_and(|age| age >= grace)
     }
 
-    /// Takes a blob out of `blobs/`, unless it was published again since. The gate is closed.
-    fn take_out(&mut self, garbage: &Garbage, start: SystemTime) -> Result<bool> {
-        let (from, to) = places(&garbage.digest.hex());
-        let data = self.store.root.stat(from.join(layout::DATA))?;
-        if !data.is_some_and(|data| self.is_old(attributes(&data).changed_at, start)) {
-            return Ok(false);
+    /// Removes what is not in use, and is not used again meanwhile.
+    fn end_all(
+        &mut self, garbage: &mut Vec<Garbage>, marked: &Marked, out: Option<&Out<'_>>,
+    ) -> Result<()> {
+        let garbage = std::mem::take(garbage);
+        let Some(out) = out else {
+            garbage.iter().for_each(|garbage| self.removed(garbage));
+            return Ok(());
+        };
+        let taken = self.take_out(garbage, marked, out)?;
+        if taken.is_empty() {
+            return Ok(());
         }
-        let root = &self.store.root;
-        durable::move_new(root.place(&from), root.place(&to))
-    }
-
-    /// Deletes what was taken out, or brings it back when somebody refers to it by now.
-    fn end(&mut self, garbage: &Garbage, again: &Marks) -> Result<()> {
-        let hex = garbage.digest.hex();
-        if again.has(&hex) {
+        self.settle()?;
+        let since = marked.start.at - CLOCK_SLACK;
+        let again = self.mark_steadily(|_| Scope::Since(since))?;
+        self.check_clock(marked.start)?;
+        let (used, unused): (Vec<_>, Vec<_>) =
+            taken.into_iter().partition(|garbage| again.marks.has(&garbage.digest.hex()));
+        // First of all what somebody may be waiting for.
+        for garbage in used {
+            out.bring_back(&garbage.digest)?;
             self.collected.brought_back.add(garbage.bytes);
-            return bring_back(self.store, &hex);
         }
-        self.store.root.remove_all(places(&hex).1)?;
-        self.collected.removed.add(garbage.bytes);
-        (self.watch.0)(garbage.event());
+        for garbage in unused {
+            check_is_to_go_on(self.stop)?;
+            out.delete(&garbage.digest)?;
+            self.removed(&garbage);
+        }
         Ok(())
     }
-}
 
-/// Where a blob's folder lies, and where when it was taken out.
-fn places(hex: &str) -> (PathBuf, PathBuf) {
-    (layout::blob_folder(hex), Path::new(layout::COLLECTED).join(hex))
-}
-
-fn bring_back(store: &Store, hex: &str) -> Result<()> {
-    let (blob, out) = places(hex);
-    if let Some(parent) = blob.parent() {
-        store.root.make_folders(parent)?;
-    }
-    match durable::move_new(store.root.place(&out), store.root.place(&blob)) {
-        Ok(true) => log::info!("brought back sha256:{hex}, which is in use again"),
-        // Somebody has pushed it again.
-        Ok(false) => store.root.remove_all(out)?,
-        Err(Error::Io { source, .. })
-            if source.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => {}
-        Err(error) => return Err(error),
-    }
-    Ok(())
-}
-
-/// Reads a folder that others may remove at any time.
-fn read(folder: &Folder) -> Result<Option<Directory>> {
-    match Directory::of(folder) {
-        Ok(directory) => Ok(Some(directory)),
-        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Takes the lock of the collector that runs. `None` when another has it.
-fn lock_collector(root: &Folder) -> Result<Option<File>> {
-    match gate::lock(root, layout::COLLECTOR, FlockOperation::NonBlockingLockExclusive) {
-        Ok(lock) => Ok(Some(lock)),
-        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::WouldBlock => {
-            Ok(None)
+    /// Takes out what was not published again since it was marked; a few at a time, so that nobody waits
+    /// long.
+    fn take_out(
+        &mut self, garbage: Vec<Garbage>, marked: &Marked, out: &Out<'_>,
+    ) -> Result<Vec<Garbage>> {
+        let mut taken = Vec::new();
+        let mut garbage = garbage.into_iter().peekable();
+        while garbage.peek().is_some() {
+            check_is_to_go_on(self.stop)?;
+            let closed = self.store.close_gate()?;
+            self.check_clock(marked.start)?;
+            if closed.moves()? != marked.moves {
+                // Links may be where nobody has looked.
+                self.collected.is_cut_short = true;
+                break;
+            }
+            for garbage in garbage.by_ref().take(BATCH) {
+                let data = self.store.root.stat(layout::blob(&garbage.digest))?;
+                let changed_at = data.map(|data| attributes(&data).changed_at);
+                if !changed_at.is_some_and(|at| self.is_old(at, marked.start)) {
+                    continue;
+                }
+                match out.take(&garbage.digest)? {
+                    Taken::Out => taken.push(garbage),
+                    Taken::No => {}
+                    Taken::Denied => self.denied(&garbage.digest.to_string(), garbage.bytes),
+                }
+            }
         }
-        Err(error) => Err(error),
+        Ok(taken)
     }
-}
 
-/// Brings back what a collector that was killed had taken out.
-fn bring_back_all(store: &Store) -> Result<()> {
-    let Some(folder) = store.root.open_folder(layout::COLLECTED)? else { return Ok(()) };
-    let mut entries = Directory::of(&folder)?;
-    while let Some(entry) = entries.next()? {
-        if let Some(hex) = entry.name.to_str() {
-            bring_back(store, hex)?;
+    fn check_clock(&self, start: Start) -> Result<()> {
+        if start.is_before_now() {
+            return Ok(());
         }
+        let reason = "the clock was set back meanwhile, so nobody knows what is new in it";
+        Err(Error::Unclear { path: self.store.root.path_of(""), reason })
     }
-    Ok(())
+
+    fn settle(&self) -> Result<()> {
+        let start = Instant::now();
+        while start.elapsed() < SETTLE {
+            check_is_to_go_on(self.stop)?;
+            thread::sleep(SETTLE_STEP);
+        }
+        Ok(())
+    }
+
+    fn removed(&mut self, garbage: &Garbage) {
+        self.collected.removed.add(garbage.bytes);
+        (self.tell)(garbage.event());
+    }
+
+    fn denied(&mut self, what: &str, bytes: u64) {
+        log::warn!("{what} is not in use, and this user may not remove it");
+        self.collected.denied.add(bytes);
+    }
 }
 
-/// When a store is opened: as [`bring_back_all`], unless a collector is running.
-pub(super) fn recover(store: &Store) -> Result<()> {
-    if store.scratch.is_none() || !store.root.has_folder(layout::COLLECTED)? {
-        return Ok(());
+/// Errors: `Io`, as of a call that a signal has interrupted.
+fn check_is_to_go_on(stop: &AtomicUsize) -> Result<()> {
+    match stop.load(Ordering::Relaxed) {
+        0 => Ok(()),
+        _ => Err(Error::io("go on with", layout::COLLECTED)(Errno::INTR)),
     }
-    match lock_collector(&store.root)? {
-        Some(_collector) => bring_back_all(store),
-        None => Ok(()),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_back_is_noticed() {
+        let now = Start::now();
+        assert!(now.is_before_now());
+        let passed = Duration::from_secs(100);
+        let counted_from = now.counted_from.checked_sub(passed).unwrap();
+        assert!(Start { at: now.at - passed, counted_from }.is_before_now());
+        assert!(!Start { at: now.at - passed / 2, counted_from }.is_before_now());
+        assert!(!Start { at: now.at + passed, counted_from }.is_before_now());
     }
 }

@@ -1,56 +1,51 @@
 //! Uploads that nobody goes on with.
 
-use crate::model::{Area, Error, Result, UploadId};
+use crate::model::{Area, RepositoryName, Result, UploadId};
+use crate::registry::Cursor as _;
 use crate::store::{
-    attributes::attributes,
-    collect::{CollectEvent, Run, read},
+    attributes::{attributes, is_denied},
+    collect::{CollectEvent, Run, check_is_to_go_on},
+    directory::Directory,
     folder::{self, Folder},
-    layout, notes, uploads,
+    layout, sweep, uploads,
+    walk::Walk,
 };
-use rustix::fs::OFlags;
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::SystemTime,
 };
 
 impl Run<'_> {
     /// Cancels the uploads that nobody has written to for long.
     pub(super) fn uploads(&mut self, now: SystemTime) -> Result<()> {
-        match self.store.root.open_folder(layout::REPOSITORIES)? {
-            Some(folder) => self.uploads_below(&folder, Path::new(""), now),
-            None => Ok(()),
-        }
-    }
-
-    fn uploads_below(&mut self, folder: &Folder, path: &Path, now: SystemTime) -> Result<()> {
-        let Some(mut directory) = read(folder)? else { return Ok(()) };
-        while let Some(entry) = directory.next()? {
-            let inner = entry.name.as_os_str();
-            if inner == layout::UPLOADS {
-                self.uploads_of(folder, path, now)?;
-            } else if entry.is_folder
-                && layout::parse_component(inner).is_some()
-                && let Some(below) = folder.open_folder(inner)?
-            {
-                self.uploads_below(&below, &path.join(inner), now)?;
+        let mut repositories = Walk::new(Arc::clone(self.store))?;
+        while let Some((name, _)) = repositories.next()? {
+            check_is_to_go_on(self.stop)?;
+            match self.uploads_of(&name, now) {
+                Err(error) if is_denied(&error) => {
+                    log::warn!("the uploads of {name} are left alone: {error}");
+                }
+                outcome => outcome?,
             }
         }
         Ok(())
     }
 
-    fn uploads_of(&mut self, repository: &Folder, path: &Path, now: SystemTime) -> Result<()> {
+    fn uploads_of(&mut self, name: &RepositoryName, now: SystemTime) -> Result<()> {
+        let Some(repository) = self.store.open_repository(name)? else { return Ok(()) };
         let Some(folder) = repository.open_folder(layout::UPLOADS)? else { return Ok(()) };
-        let Some(mut directory) = read(&folder)? else { return Ok(()) };
+        let Some(mut directory) = Directory::open(&folder)? else { return Ok(()) };
         while let Some(entry) = directory.next()? {
             if let Some(id) = layout::parse_upload(&entry.name) {
-                self.upload(repository, id, path, now)?;
+                self.upload(name, &repository, id, now)?;
             }
         }
         Ok(())
     }
 
     fn upload(
-        &mut self, repository: &Folder, id: UploadId, path: &Path, now: SystemTime,
+        &mut self, name: &RepositoryName, repository: &Folder, id: UploadId, now: SystemTime,
     ) -> Result<()> {
         let at = layout::upload_file(id, layout::DATA);
         let Some(stat) = repository.stat(&at)?.filter(folder::is_file) else { return Ok(()) };
@@ -58,26 +53,23 @@ impl Run<'_> {
         if !now.duration_since(changed_at).is_ok_and(|age| age >= self.options.uploads_age) {
             return Ok(());
         }
-        let Some(data) = repository.open_quietly(&at, OFlags::RDONLY)? else { return Ok(()) };
-        match uploads::lock(&data, id) {
-            // Somebody has it open.
-            Err(Error::UploadBusy(_)) => return Ok(()),
-            locked => locked?,
-        }
-        // Somebody may have finished it before it was locked.
-        if !uploads::is_still(repository, id, &data)? {
-            return Ok(());
-        }
-        let path = path.join(seen_at(repository, id)?);
-        if !self.options.dry_run {
-            let scratch = self.store.scratch()?;
-            if !scratch.delete(repository.place(&layout::upload(id)), layout::STARTED_AT)? {
-                return Ok(());
+        let path = Path::new(name.as_str()).join(seen_at(repository, id)?);
+        let cancel = || {
+            let Some(_data) = sweep::lock_unused(repository, id)? else { return Ok(false) };
+            // Somebody may have gone on with it a moment ago.
+            let is_same = repository.stat(&at)?.map(|stat| attributes(&stat).changed_at);
+            Ok(is_same == Some(changed_at)
+                && (self.options.dry_run || sweep::cancel(self.store, repository, id)?))
+        };
+        match cancel() {
+            Ok(true) => {
+                self.collected.uploads.add(bytes);
+                (self.tell)(CollectEvent::Upload { path, bytes, changed_at });
             }
-            notes::remove(self.store, id)?;
+            Ok(false) => {}
+            Err(error) if is_denied(&error) => self.denied(&path.display().to_string(), bytes),
+            Err(error) => return Err(error),
         }
-        self.collected.uploads.add(bytes);
-        (self.watch.0)(CollectEvent::Upload { path, bytes, changed_at });
         Ok(())
     }
 }

@@ -2,8 +2,16 @@
 
 use super::*;
 
-const NOW: CollectOptions =
-    CollectOptions { dry_run: false, grace: Duration::ZERO, uploads_age: Duration::MAX };
+const NOW: CollectOptions = CollectOptions {
+    dry_run: false,
+    grace: Duration::ZERO,
+    uploads_age: Duration::MAX,
+    unreferenced_layers: false,
+    all: false,
+};
+
+/// What nobody stops.
+static ON: AtomicUsize = AtomicUsize::new(0);
 
 /// Longer than the time by which the clock of files may be behind.
 fn age() {
@@ -12,14 +20,17 @@ fn age() {
 
 /// Collects, and calls `act` once everything is marked.
 fn collect_and(scene: &Scene, act: impl Fn()) -> Collected {
+    try_collect_and(scene, act).unwrap()
+}
+
+fn try_collect_and(scene: &Scene, act: impl Fn()) -> Result<Collected> {
     let mut done = false;
-    let collected = scene.registry.collect(&NOW, &mut |event| {
+    scene.registry.collect(&NOW, &ON, &mut |event| {
         if matches!(event, CollectEvent::Sweeping(_)) && !done {
             done = true;
             act();
         }
-    });
-    collected.unwrap()
+    })
 }
 
 /// A blob that is found where it lies is linked as it is, and is in nobody's way for a moment.
@@ -71,7 +82,7 @@ fn a_repository_that_is_renamed_while_links_are_followed_keeps_its_layers() {
             }
         }
     };
-    let collected = scene.registry.collect(&NOW, &mut { rename }).unwrap();
+    let collected = scene.registry.collect(&NOW, &ON, &mut { rename }).unwrap();
     assert_eq!((collected.removed.count, collected.used.count), (0, 3));
     for (name, layer) in &layers {
         let repository = scene.repository(&format!("new-{name}"));
@@ -85,8 +96,8 @@ fn one_collects_at_a_time() {
     let again = scene.again();
     scene.layer("app", b"layer");
     collect_and(&scene, || {
-        let refused = again.collect(&NOW, &mut |_| {});
-        assert!(matches!(refused, Err(Error::CollectorBusy)));
+        let refused = again.collect(&NOW, &ON, &mut |_| {});
+        assert!(matches!(refused, Err(Error::StoreBusy(_))));
     });
 }
 
@@ -101,7 +112,7 @@ fn what_a_damaged_tag_may_name_stays() {
     disk::write(repository.join("tags/v1/current/link"), b"").unwrap();
     age();
     age();
-    let collected = scene.registry.collect(&NOW, &mut |_| {}).unwrap();
+    let collected = scene.registry.collect(&NOW, &ON, &mut |_| {}).unwrap();
     assert_eq!((collected.removed.count, collected.used.count), (0, 2));
 }
 
@@ -120,7 +131,7 @@ fn what_a_manifest_of_an_unknown_format_mentions_stays() {
     disk::write(link, digest.to_string()).unwrap();
     scene.repository("app").layers().delete(&layer).unwrap();
     age();
-    let collected = scene.registry.collect(&NOW, &mut |_| {}).unwrap();
+    let collected = scene.registry.collect(&NOW, &ON, &mut |_| {}).unwrap();
     assert_eq!((collected.removed.count, collected.used.count), (0, 2));
 }
 
@@ -150,7 +161,150 @@ fn what_is_removed_while_it_is_looked_at_ends_no_collection() {
             digests.iter().for_each(|digest| app.manifests().delete(&(*digest).into()).unwrap());
         });
         while !removals.is_finished() {
-            scene.registry.collect(&NOW, &mut |_| {}).unwrap();
+            scene.registry.collect(&NOW, &ON, &mut |_| {}).unwrap();
         }
     });
+}
+
+/// What nobody can understand comes to be there when blobs are out already.
+#[test]
+fn after_an_error_half_way_everything_is_where_it_was() {
+    let scene = scene();
+    let layer = scene.layer("app", b"layer");
+    scene.repository("app").layers().delete(&layer).unwrap();
+    age();
+    let link = scene.v2("repositories/app/linked");
+    let refused = try_collect_and(&scene, || symlink("/elsewhere", &link).unwrap());
+    assert!(matches!(refused, Err(Error::Unclear { .. })));
+    assert_eq!(disk::read(scene.path(layout::blob(&layer))).unwrap(), b"layer");
+    assert_eq!(disk::read_dir(scene.path(layout::COLLECTED)).unwrap().count(), 0);
+}
+
+#[test]
+fn who_stops_a_collection_finds_everything_where_it_was() {
+    let scene = scene();
+    let layer = scene.layer("app", b"layer");
+    scene.repository("app").layers().delete(&layer).unwrap();
+    age();
+    let stop = AtomicUsize::new(0);
+    let stopped = scene.registry.collect(&NOW, &stop, &mut |event| {
+        if matches!(event, CollectEvent::Sweeping(_)) {
+            stop.store(2, Ordering::Relaxed);
+        }
+    });
+    assert!(stopped.is_err());
+    assert_eq!(disk::read(scene.path(layout::blob(&layer))).unwrap(), b"layer");
+}
+
+/// Who begins to push a blob makes its folder first; and docker-registry 2.8 writes manifests in place.
+#[test]
+fn what_was_taken_out_comes_back_to_where_something_lies_by_now() {
+    let scene = scene();
+    let contents: [(&[u8], Option<&[u8]>); 4] = [
+        (b"folder", None),
+        (b"torn", Some(b"to")),
+        (b"wrong", Some(b"gnorw")),
+        (b"same", Some(b"same")),
+    ];
+    for (content, there) in contents {
+        let layer = scene.layer("app", content);
+        let (blob, out) = (scene.path(layout::blob(&layer)), scene.path(layout::collected(&layer)));
+        disk::create_dir_all(&out).unwrap();
+        disk::copy(&blob, out.join(layout::DATA)).unwrap();
+        disk::remove_file(&blob).unwrap();
+        if let Some(bytes) = there {
+            disk::write(&blob, bytes).unwrap();
+        }
+    }
+    // What is nobody's keeps nobody from the rest.
+    disk::create_dir(scene.path(layout::COLLECTED).join("0-junk")).unwrap();
+    let layers = scene.again().repository(&"app".parse().unwrap());
+    for (content, _) in contents {
+        let layer = layers.layers().fetch(&Digest::sha256(content)).unwrap();
+        assert_eq!(read_layer(&*layer), content);
+    }
+    assert_eq!(disk::read_dir(scene.path(layout::COLLECTED)).unwrap().count(), 1);
+}
+
+/// A disk that is not mounted, a tree that was removed by mistake: nothing is in use then, it seems.
+#[test]
+fn where_there_is_no_repository_nothing_goes_unasked() {
+    let scene = scene();
+    let layer = scene.layer("app", b"layer");
+    disk::remove_dir_all(scene.v2("repositories/app")).unwrap();
+    age();
+    for _ in 0..2 {
+        let refused = scene.registry.collect(&NOW, &ON, &mut |_| {});
+        assert!(matches!(refused, Err(Error::Unclear { .. })));
+        disk::remove_dir(scene.v2("repositories")).ok();
+    }
+    assert!(scene.path(layout::blob(&layer)).exists());
+    let all = CollectOptions { all: true, ..NOW };
+    assert_eq!(scene.registry.collect(&all, &ON, &mut |_| {}).unwrap().removed.count, 1);
+}
+
+/// The link of a manifest that lost its content in a crash still says by its place what it was.
+#[test]
+fn what_a_manifest_with_a_damaged_link_refers_to_stays() {
+    let scene = scene();
+    let digest = scene.image("app", "v1", b"config");
+    let repository = scene.v2("repositories/app");
+    disk::remove_dir_all(repository.join(layout::TAGS).join("v1")).unwrap();
+    disk::remove_dir_all(repository.join(layout::LAYERS)).unwrap();
+    disk::write(repository.join(layout::revision_link(&digest)), b"").unwrap();
+    age();
+    age();
+    let collected = scene.registry.collect(&NOW, &ON, &mut |_| {}).unwrap();
+    assert_eq!((collected.removed.count, collected.used.count), (0, 2));
+}
+
+/// As docker-registry leaves it that has deleted the manifest.
+#[test]
+fn a_layer_that_only_its_link_refers_to_goes_when_asked() {
+    let scene = scene();
+    let layer = scene.layer("app", b"layer");
+    scene.image("app", "v1", b"config");
+    age();
+    let asked = CollectOptions { unreferenced_layers: true, ..NOW };
+    assert_eq!(scene.registry.collect(&NOW, &ON, &mut |_| {}).unwrap().removed.count, 0);
+    let young = CollectOptions { grace: Duration::from_secs(60), ..asked };
+    assert_eq!(scene.registry.collect(&young, &ON, &mut |_| {}).unwrap().removed.count, 0);
+    let collected = scene.registry.collect(&asked, &ON, &mut |_| {}).unwrap();
+    assert_eq!((collected.removed.count, collected.used.count), (1, 2));
+    assert!(!scene.path(layout::blob(&layer)).exists());
+}
+
+/// Somebody may be stopped (Ctrl-Z) when they have made sure of a blob and not linked it yet.
+#[test]
+fn who_is_stopped_while_publishing_keeps_nobody_else_from_it() {
+    let scene = scene();
+    let stopped = scene.again();
+    let passage = stopped.store.pass().unwrap();
+    let layer = scene.layer("app", b"layer");
+    scene.repository("app").layers().delete(&layer).unwrap();
+    age();
+    thread::scope(|scope| {
+        let collection = scope.spawn(|| scene.registry.collect(&NOW, &ON, &mut |_| {}));
+        for content in 0..20 {
+            thread::sleep(Duration::from_millis(100));
+            scene.again().store.pass().map(drop).unwrap();
+            scene.layer("app", format!("{content}").as_bytes());
+        }
+        assert!(!collection.is_finished());
+        drop(passage);
+        assert_eq!(collection.join().unwrap().unwrap().removed.count, 1);
+    });
+}
+
+#[test]
+fn each_move_of_links_counts_however_fast_they_follow_each_other() {
+    let scene = scene();
+    let moves = || scene.registry.store.close_gate().unwrap().moves().unwrap();
+    let before = moves();
+    for number in 1..=100 {
+        let passage = scene.registry.store.pass().unwrap();
+        scene.registry.store.note_move(&passage).unwrap();
+        drop(passage);
+        assert_eq!(moves(), before + number);
+    }
 }

@@ -22,6 +22,7 @@ use std::{
     fs as disk,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
     path::PathBuf,
+    sync::atomic::AtomicUsize,
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };

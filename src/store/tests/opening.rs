@@ -22,6 +22,22 @@ fn a_new_store_is_made_in_a_folder_that_is_there() {
     assert!(!open("a").unwrap().is_new());
 }
 
+/// They keep others waiting, so who can only read must not have them.
+#[test]
+fn who_may_write_our_folder_may_take_its_locks() {
+    for (folder_mode, mode) in [(0o755, 0o600), (0o775, 0o660), (0o777, 0o666)] {
+        let folder = tempfile::tempdir().unwrap();
+        let ours = folder.path().join("regfs");
+        disk::create_dir(&ours).unwrap();
+        disk::set_permissions(&ours, disk::Permissions::from_mode(folder_mode)).unwrap();
+        LocalRegistry::open(folder.path(), &StoreOptions::default()).unwrap();
+        for lock in [layout::GATE, layout::TURNSTILE, layout::COLLECTOR] {
+            let stat = disk::metadata(folder.path().join(lock)).unwrap();
+            assert_eq!(stat.mode() & 0o777, mode, "{lock}");
+        }
+    }
+}
+
 #[test]
 fn read_only_writes_nothing() {
     let options = StoreOptions { read_only: true, ..StoreOptions::default() };

@@ -6,11 +6,7 @@ use crate::store::{
     attributes::attributes,
     directory::Directory,
     parts::{LinkName, Part},
-    verify::{
-        Counts, Finding, Kind,
-        run::Run,
-        walk::{is_gone, is_symlink},
-    },
+    verify::{Counts, Finding, Kind, run::Run, walk::is_symlink},
 };
 use rustix::fs::{FileType, Stat};
 use std::{
@@ -121,10 +117,9 @@ impl Run<'_> {
     }
 
     fn entries(&self, at: &Path) -> Result<Option<Directory>> {
-        let Some(folder) = self.store.root.open_folder(at)? else { return Ok(None) };
-        match Directory::of(&folder) {
-            Err(error) if is_gone(&error) => Ok(None),
-            entries => entries.map(Some),
+        match self.store.root.open_folder(at)? {
+            Some(folder) => Directory::open(&folder),
+            None => Ok(None),
         }
     }
 

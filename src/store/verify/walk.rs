@@ -127,9 +127,8 @@ enum Entries {
 
 impl Entries {
     fn of(folder: &Folder, is_sorted: bool) -> Result<Self> {
-        let mut directory = match folder.reopen()? {
-            Some(folder) => Directory::of(&folder)?,
-            None => return Ok(Self::Sorted(Vec::new().into_iter())),
+        let Some(mut directory) = Directory::open(folder)? else {
+            return Ok(Self::Sorted(Vec::new().into_iter()));
         };
         if !is_sorted {
             return Ok(Self::Streamed(directory));

@@ -1,0 +1,157 @@
+//! Blobs that the collector has taken out of `blobs/`: each lies in `regfs/collected`, in a folder named
+//! by its hash, until it is deleted or brought back. Whatever ends a collection in the midst of it, what
+//! is out then is brought back: at once, or by whoever opens the store next.
+
+use crate::model::{Algorithm, Digest, Error, Hasher, Result};
+use crate::store::{
+    Store, attributes,
+    directory::Directory,
+    durable,
+    folder::{self, Folder},
+    gate, layout,
+};
+use rustix::fs::{FlockOperation, OFlags};
+use std::{fs::File, io::Read as _, path::Path};
+
+/// How much is read at once.
+const READ_BYTES: usize = 1 << 17;
+
+/// The blobs that are out; only the collector that runs has this.
+pub(super) struct Out<'a> {
+    store: &'a Store,
+    _collector: File,
+}
+
+/// What became of a blob that was to be taken out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It is out.
+    Out,
+    /// It is not there any more, or another is out.
+    No,
+    /// This user may not do it.
+    Denied,
+}
+
+impl<'a> Out<'a> {
+    /// Begins a collection, and brings back what another did not end. Errors: `StoreBusy` while that
+    /// goes on.
+    pub(super) fn open(store: &'a Store) -> Result<Self> {
+        store.root.make_folders(layout::COLLECTED)?;
+        let collector = lock(&store.root)?;
+        let collector = collector.ok_or(Error::StoreBusy("somebody else is collecting garbage"))?;
+        bring_back_all(store)?;
+        Ok(Self { store, _collector: collector })
+    }
+
+    /// Takes a blob out.
+    pub(super) fn take(&self, digest: &Digest) -> Result<Taken> {
+        let (blob, out) = (layout::blob_folder(digest), layout::collected(digest));
+        let root = &self.store.root;
+        match durable::move_new(root.place(&blob), root.place(&out)) {
+            Ok(true) => Ok(Taken::Out),
+            Ok(false) => Ok(Taken::No),
+            Err(error) if attributes::is_denied(&error) => Ok(Taken::Denied),
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                Ok(Taken::No)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Deletes a blob that is out.
+    pub(super) fn delete(&self, digest: &Digest) -> Result<()> {
+        self.store.root.remove_all(layout::collected(digest))
+    }
+
+    /// Brings back a blob that is out.
+    pub(super) fn bring_back(&self, digest: &Digest) -> Result<()> {
+        bring_back(self.store, digest)
+    }
+}
+
+impl Drop for Out<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = bring_back_all(self.store) {
+            log::error!("blobs stay in {} until the next mount: {error}", layout::COLLECTED);
+        }
+    }
+}
+
+/// When a store is opened: brings back what a collector that was killed had taken out. It keeps nobody
+/// from the rest when that fails.
+pub(in crate::store) fn recover(store: &Store) {
+    let recover = || {
+        if store.scratch.is_none() || !store.root.has_folder(layout::COLLECTED)? {
+            return Ok(());
+        }
+        match lock(&store.root)? {
+            Some(_collector) => bring_back_all(store),
+            None => Ok(()),
+        }
+    };
+    if let Err(error) = recover() {
+        log::error!("blobs that a collector has taken out may be missing: {error}");
+    }
+}
+
+/// Takes the lock of the collector that runs. `None` when another has it.
+fn lock(root: &Folder) -> Result<Option<File>> {
+    gate::lock(root, layout::COLLECTOR, FlockOperation::NonBlockingLockExclusive)
+}
+
+/// Brings back all that are out. Errors: the last, when all were tried.
+fn bring_back_all(store: &Store) -> Result<()> {
+    let Some(folder) = store.root.open_folder(layout::COLLECTED)? else { return Ok(()) };
+    let mut entries = Directory::of(&folder)?;
+    let mut outcome = Ok(());
+    while let Some(entry) = entries.next()? {
+        let Some(digest) = layout::parse_digest(Algorithm::Sha256, &entry.name) else { continue };
+        if let Err(error) = bring_back(store, &digest) {
+            log::warn!("{digest} is not brought back: {error}");
+            outcome = Err(error);
+        }
+    }
+    outcome
+}
+
+fn bring_back(store: &Store, digest: &Digest) -> Result<()> {
+    let root = &store.root;
+    let (blob, out) = (layout::blob_folder(digest), layout::collected(digest));
+    let (there, data) = (layout::blob(digest), out.join(layout::DATA));
+    if root.stat(&data)?.is_none() {
+        // Somebody was ended while deleting it.
+        return root.remove_folder(&out).map(drop);
+    }
+    if let Some(parent) = blob.parent() {
+        root.make_folders(parent)?;
+    }
+    if durable::move_new(root.place(&out), root.place(&blob))? {
+        log::info!("brought back {digest}, which is in use again");
+        return Ok(());
+    }
+    // Something lies there. It may be the same, pushed again; or a mere folder, as who begins to push it
+    // makes one first.
+    if !is_right(root, &there, digest)? {
+        durable::move_over(root.place(&data), root.place(&there))?;
+    }
+    root.remove_all(out)
+}
+
+/// Whether the file `at` has the content that `digest` names.
+fn is_right(root: &Folder, at: &Path, digest: &Digest) -> Result<bool> {
+    if !root.stat(at)?.is_some_and(|stat| folder::is_file(&stat)) {
+        return Ok(false);
+    }
+    let Some(mut file) = root.open_quietly(at, OFlags::RDONLY)? else { return Ok(false) };
+    let mut hasher = Hasher::new(digest.algorithm());
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(hasher.digest()? == *digest),
+            Ok(count) => hasher.update(&buffer[..count]),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Error::io("read", root.path_of(at))(error)),
+        }
+    }
+}
