@@ -61,6 +61,10 @@ pub struct MountOptions {
     pub gid: Option<u32>,
     /// Permission bits that nothing shows.
     pub umask: Option<u32>,
+    /// How often what nobody refers to is removed; never when `None`.
+    pub gc_interval: Option<Duration>,
+    /// What has changed within this time is left alone then.
+    pub gc_grace: Option<Duration>,
     /// Whether it is mounted already, and is to be changed.
     pub remount: bool,
 }
@@ -74,6 +78,8 @@ impl Default for MountOptions {
             uid: None,
             gid: None,
             umask: None,
+            gc_interval: None,
+            gc_grace: None,
             remount: false,
         }
     }
@@ -92,7 +98,7 @@ impl ConfigError {
 }
 
 /// All that `-o` takes, for the message that refuses the rest.
-const OPTIONS_KNOWN: &str = "ro, rw, allow_other, relaxed, uid=, gid=, umask=, exec, noexec, atime, noatime, \
+const OPTIONS_KNOWN: &str = "ro, rw, allow_other, relaxed, uid=, gid=, umask=, gc_interval=, gc_grace=, exec, noexec, atime, noatime, \
      diratime, nodiratime, relatime, strictatime, lazytime, sync, async, dirsync, nosymfollow";
 
 /// What fstab may hold that is for others, or is so anyway.
@@ -169,6 +175,11 @@ impl MountOptions {
             Some(("uid", name)) => known(&mut self.uid, account("passwd", "user", name)?),
             Some(("gid", name)) => known(&mut self.gid, account("group", "group", name)?),
             Some(("umask", mask)) => known(&mut self.umask, umask(mask)?),
+            Some(("gc_interval", text)) => {
+                self.gc_interval = Some(time(option, text)?).filter(|time| !time.is_zero());
+                Ok(true)
+            }
+            Some(("gc_grace", text)) => known(&mut self.gc_grace, time(option, text)?),
             Some(_) => Ok(false),
         }
     }
@@ -193,6 +204,9 @@ impl MountOptions {
             }
             "dev" => "dev: a registry holds no devices; leave it out",
             "suid" => "suid: a registry holds no programs to run as another user; leave it out",
+            "gc_interval" | "gc_grace" => {
+                return Err(ConfigError(format!("{option} needs a value: {option}=1d")));
+            }
             "uid" | "gid" | "umask" => {
                 return Err(ConfigError(format!("{option} needs a value: {option}=1000")));
             }
@@ -204,6 +218,8 @@ impl MountOptions {
     /// What of these a mount that was made with `made` cannot become, in words.
     pub fn fixed_since(&self, made: &Self) -> Option<&'static str> {
         let differs = |wanted: Option<u32>, is: Option<u32>| wanted.is_some() && wanted != is;
+        let since =
+            |wanted: Option<Duration>, is: Option<Duration>| wanted.is_some() && wanted != is;
         [
             (made.read_only() && !self.read_only(), "that it is read-only"),
             (self.allow_other && !made.allow_other, "who may enter (allow_other)"),
@@ -211,6 +227,8 @@ impl MountOptions {
             (differs(self.uid, made.uid), "the owner that it shows (uid=)"),
             (differs(self.gid, made.gid), "the group that it shows (gid=)"),
             (differs(self.umask, made.umask), "the permissions that it shows (umask=)"),
+            (since(self.gc_interval, made.gc_interval), "when it removes garbage (gc_interval=)"),
+            (since(self.gc_grace, made.gc_grace), "what garbage it leaves (gc_grace=)"),
         ]
         .into_iter()
         .find_map(|(is_so, what)| is_so.then_some(what))
@@ -231,6 +249,9 @@ impl MountOptions {
         words.extend(self.uid.map(|uid| format!("uid={uid}")));
         words.extend(self.gid.map(|gid| format!("gid={gid}")));
         words.extend(self.umask.map(|umask| format!("umask={umask:03o}")));
+        let short = |time| humantime::format_duration(time).to_string().replace(' ', "");
+        words.extend(self.gc_interval.map(|time| format!("gc_interval={}", short(time))));
+        words.extend(self.gc_grace.map(|time| format!("gc_grace={}", short(time))));
         words.join(",")
     }
 }
@@ -248,6 +269,11 @@ fn umask(text: &str) -> Result<u32, ConfigError> {
     u32::from_str_radix(text, 8).ok().filter(|mask| *mask <= 0o777).ok_or_else(|| {
         ConfigError(format!("umask={text} is not an octal number from 0 to 777; try umask=022"))
     })
+}
+
+fn time(option: &str, text: &str) -> Result<Duration, ConfigError> {
+    humantime::parse_duration(text)
+        .map_err(|_| ConfigError(format!("{option} is not a length of time; try 1d, or 12h 30m")))
 }
 
 /// A number, or the number that the system has for a name. `getent` asks whatever the machine keeps
@@ -324,6 +350,8 @@ mod tests {
         assert_eq!((options.uid, options.gid, options.umask), (Some(1000), None, Some(0o027)));
         assert_eq!(options.summary(), "rw,noatime,allow_other,uid=1000,umask=027");
         assert_eq!(parse("defaults").unwrap(), MountOptions::default());
+        assert_eq!(parse("gc_interval=36h").unwrap().summary(), "rw,gc_interval=1day12h");
+        assert_eq!(parse("gc_interval=1day12h,gc_interval=0").unwrap(), MountOptions::default());
         assert_eq!(parse("").unwrap(), MountOptions::default());
     }
 
@@ -350,6 +378,7 @@ mod tests {
         assert!(refusal("suid").contains("leave it out"));
         assert!(refusal("umask=999").contains("octal"));
         assert!(refusal("umask=7777").contains("octal"));
+        assert!(refusal("gc_interval=daily").contains("try 1d"));
         let unknown = refusal("ro,alow_other");
         assert!(unknown.contains("\"alow_other\"") && unknown.contains("allow_other, relaxed"));
         assert!(MountOptions::parse(&["ro,alow_other"], true).unwrap().read_only());

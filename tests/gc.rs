@@ -176,6 +176,27 @@ fn what_is_linked_while_it_is_taken_out_is_brought_back() {
 }
 
 #[test]
+fn a_mount_collects_by_itself_when_it_is_told_to() {
+    needs!("fuse", "jq");
+    let mut mount = Mount::empty();
+    let layer = mount.push_layer("a", b"content");
+    mount.unmount();
+    mount.mount(&["gc_interval=1s", "gc_grace=1s"]);
+    session_with(
+        &mount,
+        &[("LAYER", &layer), ("STORE", mount.store().to_str().unwrap())],
+        "
+        $ jq -r .options .regfs/status
+        rw,gc_interval=1s,gc_grace=1s
+        $ sleep 2.5; cat a/layers/$LAYER; echo; rm a/layers/$LAYER
+        content
+        ",
+    );
+    let blob = mount.blob_file(&layer);
+    eventually(Duration::from_secs(30), "the blob is collected", || !blob.exists());
+}
+
+#[test]
 fn ctrl_c_brings_back_what_is_taken_out() {
     needs!("fuse");
     let mount = Mount::empty();

@@ -40,6 +40,7 @@ Examples:
   regfs mount -o uid=alice,umask=027 /srv/registry /mnt    shown as alice's
   regfs mount -f -v /srv/registry /mnt             in the foreground, with a log
   regfs mount --log /var/log/regfs.log /srv/registry /mnt
+  regfs mount --gc-interval 1d /srv/registry /mnt      removes each day what nobody refers to
 
 In /etc/fstab, with a link /sbin/mount.regfs to this program:
   /srv/registry  /mnt  regfs  allow_other,_netdev  0 0
@@ -51,6 +52,8 @@ Mount options:
   relaxed         take manifests whose layers are not there yet
   uid=, gid=      show everything as owned by this user, group: a number or a name
   umask=          take these permission bits from everything, in octal
+  gc_interval=    after each such time (12h, 1d) remove what nobody refers to, as regfs gc does;
+                  what has changed within gc_grace= (1d) stays
   exec, noexec, atime, noatime, nodiratime, relatime, sync, dirsync, nosymfollow
                   as in mount(8); nodev, nosuid and default_permissions always hold
 What fstab may hold for others (noauto, user, nofail, _netdev, x-…) is passed over.
@@ -117,6 +120,9 @@ struct MountArgs {
     /// Mount options, separated by commas
     #[arg(short = 'o', value_name = "OPTIONS", action = ArgAction::Append)]
     options: Vec<String>,
+    /// Remove what nobody refers to after each such time, as regfs gc does (-o gc_interval=)
+    #[arg(long, value_name = "TIME")]
+    gc_interval: Option<String>,
     /// Stay in the foreground, with the log on stderr
     #[arg(short, long)]
     foreground: bool,
@@ -210,7 +216,9 @@ fn done(outcome: Result<()>) -> Result<ExitCode> {
 }
 
 fn mount(args: MountArgs) -> Result<()> {
-    let options = MountOptions::parse(&args.options, false)?;
+    let mut lists = args.options;
+    lists.extend(args.gc_interval.map(|interval| format!("gc_interval={interval}")));
+    let options = MountOptions::parse(&lists, false)?;
     if options.remount {
         return remount::run(&whole(&args.mountpoint)?, &options);
     }

@@ -5,6 +5,7 @@
 //! `background.rs`, where its log goes in `logging.rs`. A verification is put together in `verify.rs`.
 
 mod background;
+mod collector;
 mod logging;
 mod memory;
 pub(crate) mod stop;
@@ -102,7 +103,7 @@ fn serve(config: &MountConfig, announce: impl FnOnce() -> Result<()>) -> Result<
         threads: config.threads,
         read_ahead_kib: config::READ_AHEAD_KIB,
     };
-    let fs = compose(config, &settings)?;
+    let (fs, store) = compose(config, &settings)?;
     let mount = mount::mount(Arc::clone(&fs), &settings)?;
     let unmounter = mount.unmounter();
     let session = move || {
@@ -117,6 +118,7 @@ fn serve(config: &MountConfig, announce: impl FnOnce() -> Result<()>) -> Result<
         unmount(&unmounter, &fs, &events);
         return Err(error);
     }
+    let collector = collector::start(config, store);
     let outcome = match events.recv() {
         Ok(Event::Signal(name)) => {
             log::info!("{name}: unmounting");
@@ -131,6 +133,7 @@ fn serve(config: &MountConfig, announce: impl FnOnce() -> Result<()>) -> Result<
         Ok(Event::Ended(Err(error))) => Err(error).context("the session ended"),
         Err(_) => bail!("the session ended without a word"),
     };
+    drop(collector);
     finish_calls(&fs);
     outcome
 }
@@ -154,7 +157,9 @@ fn finish_calls(fs: &RegistryFs) {
 }
 
 /// The parts, each around the one before: the store, the cache, the file system.
-fn compose(config: &MountConfig, settings: &MountSettings) -> Result<Arc<RegistryFs>> {
+fn compose(
+    config: &MountConfig, settings: &MountSettings,
+) -> Result<(Arc<RegistryFs>, Arc<LocalRegistry>)> {
     let options = &config.options;
     let reference_check =
         if options.relaxed { ReferenceCheck::Relaxed } else { ReferenceCheck::Strict };
@@ -178,10 +183,10 @@ fn compose(config: &MountConfig, settings: &MountSettings) -> Result<Arc<Registr
         mountpoint: settings.mountpoint.clone(),
         options: options.summary(),
         read_only: options.read_only(),
-        metrics: vec![store_metrics(store), cache_metrics(Arc::clone(&registry))],
+        metrics: vec![store_metrics(Arc::clone(&store)), cache_metrics(Arc::clone(&registry))],
         many_are_forgotten: Some(many_are_forgotten),
     };
-    Ok(Arc::new(RegistryFs::new(registry, shown)))
+    Ok((Arc::new(RegistryFs::new(registry, shown)), store))
 }
 
 /// Who has mistyped a name wonders at an empty mount, so this is said also where nothing is logged.

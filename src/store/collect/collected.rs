@@ -6,6 +6,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+/// A push of many images may take hours from its first blob to its last manifest.
+const GRACE_DEFAULT: Duration = Duration::from_secs(24 * 60 * 60);
+/// Who uploads on workdays only comes back within a week.
+const UPLOADS_AGE_DEFAULT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
 /// What is to be collected.
 #[derive(Clone, Copy, Debug)]
 pub struct CollectOptions {
@@ -19,6 +24,18 @@ pub struct CollectOptions {
     pub unreferenced_layers: bool,
     /// Whether all blobs may go when there is no repository.
     pub all: bool,
+}
+
+impl Default for CollectOptions {
+    fn default() -> Self {
+        Self {
+            dry_run: false,
+            grace: GRACE_DEFAULT,
+            uploads_age: UPLOADS_AGE_DEFAULT,
+            unreferenced_layers: false,
+            all: false,
+        }
+    }
 }
 
 /// How many things, and their bytes.
