@@ -15,6 +15,7 @@ use crate::store::{
     Store,
     folder::{self, Folder},
     layout,
+    links::Link,
 };
 use rustix::{
     fs::{
@@ -137,6 +138,17 @@ impl Store {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::PERM | Errno::ACCESS) => Ok(false),
             Err(errno) => Err(Error::io("renew", self.root.path_of(at))(errno)),
         }
+    }
+}
+
+impl Store {
+    /// Renews the time of what `link` leads to before the link is removed: a collector leaves it alone for
+    /// its grace period from now on. That it leads nowhere, or to what is another user's, is fine.
+    pub(super) fn let_age(&self, link: Result<Option<Link>>) -> Result<()> {
+        if let Ok(Some(link)) = link {
+            self.renew(&link.digest, &self.pass()?)?;
+        }
+        Ok(())
     }
 }
 

@@ -381,7 +381,9 @@ impl ManifestService for LocalRepository {
         let removed = match reference {
             Reference::Tag(tag) => self.store.remove_tag(&folder, tag)?,
             Reference::Digest(digest) => {
-                if folder.stat(layout::revision_link(digest))?.is_some() {
+                let at = layout::revision_link(digest);
+                if folder.stat(&at)?.is_some() {
+                    self.store.let_age(links::read(&folder, &at))?;
                     self.store.remove_tags_of(&folder, digest)?;
                     self.store.remove_revision(&folder, digest)?
                 } else {

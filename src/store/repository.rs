@@ -286,7 +286,9 @@ impl LayerService for LocalRepository {
         self.store.scratch()?;
         let repository = self.store.open_repository(&self.name)?;
         let repository = repository.ok_or_else(|| self.layer_unknown(digest))?;
-        match links::remove(&repository, &layout::layer_link(digest))? {
+        let at = layout::layer_link(digest);
+        self.store.let_age(links::read(&repository, &at))?;
+        match links::remove(&repository, &at)? {
             true => {
                 self.store.area_changed(&repository, Area::Layers);
                 Ok(())
