@@ -1,14 +1,19 @@
-//! Single bits, flipped all over a store: each is found, and nothing is said of what is whole.
+//! Single bits, flipped all over a store: each is found, nothing is said of what is whole, and what is
+//! read afterwards is as it was before, or refused.
+//!
+//! 300 bits, each in another file, or as many as REGFS_FLIPS says.
 
-use super::common::{self, Mount, image, needs, noise, run_in, try_in};
+use super::common::{self, Mount, effort, image, needs, noise, reliability_row, run_in, try_in};
 use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
 
-/// How many bits are flipped, each in another file.
-const FLIPS: usize = 300;
+/// How many bits are flipped.
+const FLIPS_DEFAULT: u64 = 300;
+/// For so many flips there is a repository; each has a dozen files.
+const FLIPS_PER_REPOSITORY: u64 = 8;
 /// The seed that chooses them.
 const SEED: u64 = 20_261_128;
 
@@ -17,7 +22,8 @@ fn every_flipped_bit_is_found() {
     needs!("fuse", "umoci", "busybox", "jq");
     let mut mount = Mount::with_image(&image());
     // Enough files: repositories with layers and tags of their own.
-    for number in 0..40 {
+    let flips = effort("REGFS_FLIPS", FLIPS_DEFAULT);
+    for number in 0..flips.div_ceil(FLIPS_PER_REPOSITORY) {
         let repository = format!("many/r{number}");
         mount.push_layer(&repository, &noise(number, 3000));
         mount.push_image(&image(), &repository, "1");
@@ -30,15 +36,16 @@ fn every_flipped_bit_is_found() {
     let mut files = Vec::new();
     collect(&v2, &mut files);
     files.sort();
-    assert!(files.len() > FLIPS, "{} files", files.len());
+    let flips = usize::try_from(flips).unwrap();
+    assert!(files.len() > flips, "{} files", files.len());
 
-    let mut random = noise(SEED, 16 * FLIPS * 4).into_iter();
+    let mut random = noise(SEED, 16 * flips * 4).into_iter();
     let mut number = || {
         let bytes: Vec<u8> = random.by_ref().take(8).collect();
         usize::try_from(u64::from_le_bytes(bytes.try_into().unwrap()) >> 1).unwrap()
     };
     let mut flipped = BTreeSet::new();
-    while flipped.len() < FLIPS {
+    while flipped.len() < flips {
         let file = files.swap_remove(number() % files.len());
         let mut bytes = fs::read(&file).unwrap();
         let bit = number() % (8 * bytes.len());
@@ -67,6 +74,36 @@ fn every_flipped_bit_is_found() {
     let (code, text) = try_in(&beside, &[], "regfs verify whole");
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("no damage, no notes"), "{text}");
+    let (code, _) = try_in(&beside, &[], "regfs verify --quarantine store");
+    assert_eq!(code, Some(1));
+    mount.mount(&[]);
+    let whole = Mount::of_store(&beside.join("whole"));
+    let refused = compare(mount.path(), whole.path());
+    assert!(refused > 0, "all of it can be read");
+    reliability_row(
+        "bits flipped in blobs and links",
+        flips as u64,
+        &format!("verify named each; {refused} files refused after that, all others as before"),
+        "REGFS_FLIPS=1000 cargo test --release --test verify flips",
+    );
+}
+
+/// Reads everything in one mount and in the other: it is the same, or refused. Gives how much was.
+fn compare(damaged: &Path, whole: &Path) -> usize {
+    let mut refused = 0;
+    for entry in fs::read_dir(whole).unwrap() {
+        let entry = entry.unwrap();
+        let (there, path) = (entry.path(), damaged.join(entry.file_name()));
+        if there.is_dir() {
+            refused += compare(&path, &there);
+            continue;
+        }
+        match fs::read(&path) {
+            Ok(bytes) => assert!(bytes == fs::read(there).unwrap(), "{}", path.display()),
+            Err(_) => refused += 1,
+        }
+    }
+    refused
 }
 
 /// Every blob and every link that is below `folder`.
