@@ -13,7 +13,6 @@ use crate::store::{
     folder::{self, Folder},
     layout, links,
 };
-use rustix::fs::Stat;
 use std::{
     collections::HashSet, ffi::OsStr, path::Path, sync::atomic::AtomicUsize, time::SystemTime,
 };
@@ -147,7 +146,10 @@ impl Marker<'_> {
         let Some(mut directory) = Directory::open(folder)? else { return Ok(()) };
         while let Some(entry) = directory.next()? {
             let name = entry.name.as_os_str();
-            if entry.is_folder {
+            if place == Place::Layers && layout::parse_digest(Algorithm::Sha256, name).is_some() {
+                // By far the most folders: not worth opening for what lies in them.
+                self.link(folder, &Path::new(name).join(layout::LINK), name, place)?;
+            } else if entry.is_folder {
                 let Some(inner_place) = place.inner(name) else { continue };
                 let Some(inner) = folder.open_folder(name)? else { continue };
                 match place == Place::Manifests && Path::new(layout::TAGS).ends_with(name) {
@@ -155,7 +157,9 @@ impl Marker<'_> {
                     false => self.walk(&inner, inner_place, depth + 1)?,
                 }
             } else if name == layout::LINK {
-                self.link(folder, place)?;
+                let path = folder.path_of("");
+                let named = path.file_name().unwrap_or_default();
+                self.link(folder, Path::new(name), named, place)?;
             } else {
                 check_is_no_symlink(folder, name)?;
             }
@@ -171,35 +175,35 @@ impl Marker<'_> {
                 check_is_no_symlink(folder, &entry.name)?;
                 continue;
             }
-            let Some(tag) = folder.open_folder(&entry.name)? else { continue };
-            match links::read(&tag, layout::TAG_LINK) {
-                Ok(Some(link)) if self.is_old(&link.stat) => {}
+            self.count_link()?;
+            let at = Path::new(&entry.name).join(layout::TAG_LINK);
+            if !self.counts(folder, &at, Place::Manifests)? {
+                continue;
+            }
+            match links::read(folder, &at) {
                 Ok(Some(link)) => self.manifest(&link.digest)?,
                 Ok(None) => {}
                 Err(Error::LinkDamaged { .. }) => {
-                    if let Some(index) = tag.open_folder(layout::INDEX)? {
+                    let index = Path::new(&entry.name).join(layout::INDEX);
+                    if let Some(index) = folder.open_folder(index)? {
                         self.walk(&index, Place::Revisions, 0)?;
                     }
                 }
                 Err(error) => return Err(error),
             }
-            self.count_link()?;
         }
         Ok(())
     }
 
-    /// The link in `folder`, which is named by a digest, too: of a damaged link that says what it was.
-    fn link(&mut self, folder: &Folder, place: Place) -> Result<()> {
+    /// The link `at`, in a folder that is named by a digest, too: of a damaged link that says what it was.
+    fn link(&mut self, folder: &Folder, at: &Path, named: &OsStr, place: Place) -> Result<()> {
         self.count_link()?;
-        let Some(stat) = folder.stat(layout::LINK)? else { return Ok(()) };
-        let is_stale = |since| is_older(&stat, since);
-        if self.is_old(&stat) || place == Place::Layers && self.layers_since.is_some_and(is_stale) {
+        if !self.counts(folder, at, place)? {
             return Ok(());
         }
-        let path = folder.path_of("");
-        let named = path.file_name().and_then(OsStr::to_str);
+        let named = named.to_str();
         self.marks.blobs.extend(named.and_then(mark_of));
-        let digest = match links::read(folder, layout::LINK) {
+        let digest = match links::read(folder, at) {
             Ok(link) => link.map(|link| link.digest),
             Err(Error::LinkDamaged { .. }) => {
                 named.and_then(|hex| Digest::from_hex(Algorithm::Sha256, hex).ok())
@@ -236,12 +240,16 @@ impl Marker<'_> {
         Ok(())
     }
 
-    /// Whether a link has not changed since what is looked for.
-    fn is_old(&self, stat: &Stat) -> bool {
-        match self.scope {
-            Scope::Everything => false,
-            Scope::Since(since) => is_older(stat, since),
-        }
+    /// Whether the link `at` has changed since such a time that it counts.
+    fn counts(&self, folder: &Folder, at: &Path, place: Place) -> Result<bool> {
+        let changed = match self.scope {
+            Scope::Everything => None,
+            Scope::Since(since) => Some(since),
+        };
+        let linked = self.layers_since.filter(|_| place == Place::Layers);
+        let Some(since) = changed.max(linked) else { return Ok(true) };
+        let stat = folder.stat(at)?;
+        Ok(stat.is_some_and(|stat| attributes::attributes(&stat).changed_at >= since))
     }
 
     fn count_link(&mut self) -> Result<()> {
@@ -249,10 +257,6 @@ impl Marker<'_> {
         (self.tell)(CollectEvent::Marking(self.marks.links));
         check_is_to_go_on(self.stop)
     }
-}
-
-fn is_older(stat: &Stat, since: SystemTime) -> bool {
-    attributes::attributes(stat).changed_at < since
 }
 
 /// Behind a symbolic link there may be whole repositories, for a docker-registry that follows it.

@@ -61,7 +61,13 @@ impl<'a> Out<'a> {
 
     /// Deletes a blob that is out.
     pub(super) fn delete(&self, digest: &Digest) -> Result<()> {
-        self.store.root.remove_all(layout::collected(digest))
+        let out = layout::collected(digest);
+        self.store.root.remove_file(out.join(layout::DATA))?;
+        match self.store.root.remove_folder(&out)? {
+            true => Ok(()),
+            // Something else lay in it, too.
+            false => self.store.root.remove_all(out),
+        }
     }
 
     /// Brings back a blob that is out.
