@@ -145,6 +145,37 @@ fn a_manifest_that_another_user_has_stored_is_put_again() {
     );
 }
 
+/// What was copied there by root, say. The new name is the user's; it was refused with EPERM.
+#[test]
+fn a_tag_of_another_user_is_moved() {
+    needs!("fuse", "root", "fusermount3", "nsenter", "setpriv");
+    let household = Household::new();
+    let home = household.home_outside("alice");
+    let layer = digest_of(b"hello");
+    fs::write(home.join("manifest"), manifest_of((&layer, 5), &[])).unwrap();
+    household.session(
+        "alice",
+        &[("LAYER", &layer)],
+        "
+        $ mkdir mnt; regfs mount store mnt; mkdir mnt/a; printf hello > mnt/a/layers/$LAYER; cp manifest mnt/a/manifests/1
+        regfs: made a new registry in /home/alice/store
+        ",
+    );
+    let repository = home.join("store/docker/registry/v2/repositories/a");
+    common::run_in(&repository, "find . -name link -exec chown 0:0 {} +");
+    household.session(
+        "alice",
+        &[],
+        "
+        $ sleep 1.2; stat -c %U mnt/a/manifests/1
+        root
+        $ mv mnt/a/manifests/1 mnt/a/manifests/.x; cmp manifest mnt/a/manifests/.x; stat -c %U mnt/a/manifests/.x
+        alice
+        $ regfs umount mnt
+        ",
+    );
+}
+
 #[test]
 fn a_user_mirrors_into_the_mount_and_out_of_it() {
     needs!("fuse", "root", "fusermount3", "nsenter", "setpriv", "rsync");

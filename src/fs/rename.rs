@@ -277,7 +277,7 @@ impl RegistryFs {
         let manifest = repository.manifests().get(&reference)?;
         let stat = repository.manifests().stat(&reference)?;
         let replaced = repository.layers().find_upload(&new_name)?;
-        let attributes = AttributesChange::to(&stat.attributes);
+        let attributes = self.as_linked(&stat.attributes);
         // Until it is whole it has a name that no listing shows.
         let hidden = UploadName::unlisted(Area::Manifests, manifest.digest());
         let upload = repository.layers().upload(&hidden, &attributes)?;

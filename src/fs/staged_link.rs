@@ -30,7 +30,7 @@ impl RegistryFs {
             Ok(_) => return Err(Fault::exists(name)),
         }
         let (source, target) = (self.repository(from), self.repository(repository));
-        let attributes = AttributesChange::to(&source.attributes().get(&subject)?);
+        let attributes = self.as_linked(&source.attributes().get(&subject)?);
         let hidden = UploadName::unlisted(upload_name.area(), &digest(&*source, &subject)?);
         let upload = target.layers().upload(&hidden, &attributes)?;
         let copied = copy_content(&*source, &subject, &*upload)

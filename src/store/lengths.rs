@@ -6,30 +6,31 @@
 //! may be changed or collected without that: so whoever reads a document puts right what is remembered.
 
 use crate::model::{Digest, Result};
+use crate::store::attributes::attributes;
 use lru::LruCache;
 use parking_lot::Mutex;
 use rustix::fs::Stat;
-use std::num::NonZeroUsize;
+use std::{num::NonZeroUsize, time::Duration};
 
 /// How many manifests are remembered: 2 MiB of them.
 const MANIFESTS_MAX: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
 
-/// Which state of a file or folder was looked at. Two changes within one tick of the clock differ in
-/// the count of folders within.
+/// How long ago a folder must have changed whose state is remembered: one that changes again gets
+/// another time then.
+const SETTLED_AGE: Duration = Duration::from_secs(2);
+
+/// Which state of a file or folder was looked at.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     inode: u64,
     changed_at: (i64, i64),
-    link_count: u64,
 }
 
 impl Stamp {
     fn of(stat: &Stat) -> Self {
-        #[allow(clippy::useless_conversion, reason = "the type depends on the platform")]
         Self {
             inode: stat.st_ino,
             changed_at: (stat.st_ctime, i64::try_from(stat.st_ctime_nsec).unwrap_or_default()),
-            link_count: stat.st_nlink.into(),
         }
     }
 }
@@ -80,6 +81,9 @@ impl DocumentLengths {
     pub(super) fn set(
         &self, digest: &Digest, blob: &Stat, signatures: Option<&Stat>, length: Option<u64>,
     ) {
+        if signatures.is_some_and(|folder| !is_settled(folder)) {
+            return;
+        }
         let signatures = signatures.map(Stamp::of);
         let document =
             length.map_or(Document::Blob, |length| Document::Signed { signatures, length });
@@ -97,6 +101,10 @@ impl DocumentLengths {
     }
 }
 
+fn is_settled(stat: &Stat) -> bool {
+    attributes(stat).changed_at.elapsed().is_ok_and(|age| age >= SETTLED_AGE)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,13 +113,21 @@ mod tests {
     #[test]
     fn a_length_counts_until_the_signatures_change() {
         let folder = tempfile::tempdir().unwrap();
-        let stat = || rustix::fs::stat(folder.path()).unwrap();
+        let stat = || {
+            let mut stat = rustix::fs::stat(folder.path()).unwrap();
+            stat.st_ctime -= 10;
+            stat
+        };
         let (lengths, digest, blob) = (DocumentLengths::default(), Digest::sha256(b""), stat());
         let get = |signatures| lengths.get(&digest, &blob, || Ok(signatures)).unwrap();
         assert_eq!(get(Some(stat())), None);
         lengths.set(&digest, &blob, Some(&stat()), Some(3));
         assert_eq!(get(Some(stat())), Some(Some(3)));
         assert_eq!(get(None), None);
+        // Of what has changed just now nothing is remembered: it may change again at the same time.
+        let young = rustix::fs::stat(folder.path()).unwrap();
+        lengths.set(&digest, &blob, Some(&young), Some(4));
+        assert_eq!(get(Some(young)), None);
         fs::create_dir(folder.path().join("signature")).unwrap();
         assert_eq!(get(Some(stat())), None);
     }
