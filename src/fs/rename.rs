@@ -9,8 +9,7 @@ use crate::fs::manifest_writer;
 use crate::fs::node::{Name, Node};
 use crate::fs::staging::folder_in;
 use crate::model::{
-    Area, AttributesChange, Digest, Error, MANIFEST_BYTES_MAX, Reference, RepositoryName, Tag,
-    UploadId, UploadName,
+    Area, Digest, Error, MANIFEST_BYTES_MAX, Reference, RepositoryName, Tag, UploadId, UploadName,
 };
 use crate::registry::{LayerUpload, Retag, Subject};
 use std::{ffi::OsStr, sync::Arc};
