@@ -133,7 +133,12 @@ impl Mount {
 
     /// Mounts the store with `-o OPTION` for each of `options`.
     pub(crate) fn mount(&mut self, options: &[&str]) {
-        let mut command = String::from("regfs mount --log \"$LOG\" \"$STORE\" \"$MOUNTPOINT\"");
+        self.mount_by("regfs mount", options);
+    }
+
+    /// As [`Self::mount`], by another command than `regfs mount`.
+    pub(crate) fn mount_by(&mut self, program: &str, options: &[&str]) {
+        let mut command = format!("{program} --log \"$LOG\" \"$STORE\" \"$MOUNTPOINT\"");
         for option in options {
             write!(command, " -o {option}").unwrap();
         }

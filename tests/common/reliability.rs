@@ -18,5 +18,5 @@ pub(crate) fn reliability_row(what: &str, tried: u64, came: &str, command: &str)
 /// How much is tried: `default`, or what the variable says that `scripts/reliability` sets for its
 /// long runs.
 pub(crate) fn effort(variable: &str, default: u64) -> u64 {
-    env::var(variable).map_or(default, |text| text.parse().unwrap())
+    env::var_os(variable).map_or(default, |text| text.to_str().unwrap().parse().unwrap())
 }
