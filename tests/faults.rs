@@ -9,6 +9,10 @@
 #![allow(clippy::print_stderr, reason = "what was tried is to be seen")]
 
 mod common;
+#[path = "refusals/disk.rs"]
+mod disk;
+#[path = "faults/full.rs"]
+mod full;
 #[path = "crash_points/judge.rs"]
 mod judge;
 #[path = "faults/limits.rs"]

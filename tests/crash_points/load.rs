@@ -16,8 +16,8 @@ use std::{
 const KILLS_DEFAULT: u64 = 15;
 /// How many people work, each in a repository of their own.
 const PEOPLE: u64 = 3;
-/// A seldom look at every blob: it takes longer the more there are.
-const VERIFY_EVERY: u64 = 10;
+/// After so many, another store is begun: a look takes longer the more there is.
+const KILLS_OF_A_STORE: u64 = 20;
 
 /// One who works, and what is known to be in the repository `p0`, `p1`, … by what was acknowledged.
 struct Person {
@@ -121,18 +121,13 @@ impl Person {
     }
 }
 
-#[test]
-fn whenever_the_daemon_is_killed_what_was_acknowledged_is_there() {
-    needs!("fuse");
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let seed = effort("REGFS_CRASH_SEED", now);
-    eprintln!("REGFS_CRASH_SEED={seed}");
+/// Kills the daemon of a new store so many times; gives how many things were acknowledged.
+fn kill_and_compare(kills: u64, seed: u64) -> u64 {
     let mut mount = Mount::empty();
     let mut clock = Person::new(0, seed * 31);
     let mut people: Vec<Person> = (0..PEOPLE).map(|number| Person::new(number, seed)).collect();
     people.iter().for_each(|p| fs::create_dir(mount.path().join(&p.name)).unwrap());
-    let kills = effort("REGFS_CRASH_KILLS", KILLS_DEFAULT);
-    for round in 1..=kills {
+    for _ in 0..kills {
         let pause = Duration::from_millis(5 + clock.draw(250));
         thread::scope(|scope| {
             for person in &mut people {
@@ -146,16 +141,29 @@ fn whenever_the_daemon_is_killed_what_was_acknowledged_is_there() {
         mount.mount(&[]);
         let seen = look(mount.path());
         people.iter_mut().for_each(|person| person.compare(&seen));
-        if round % VERIFY_EVERY == 0 || round == kills {
-            verify(mount.store()).unwrap();
-        }
+        verify(mount.store()).unwrap();
     }
-    let done: u64 = people.iter().map(|person| person.done).sum();
+    people.iter().map(|person| person.done).sum()
+}
+
+#[test]
+fn whenever_the_daemon_is_killed_what_was_acknowledged_is_there() {
+    needs!("fuse");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let seed = effort("REGFS_CRASH_SEED", now);
+    eprintln!("REGFS_CRASH_SEED={seed}");
+    let kills = effort("REGFS_CRASH_KILLS", KILLS_DEFAULT);
+    let done: u64 = (0..kills.div_ceil(KILLS_OF_A_STORE))
+        .map(|number| {
+            let left = kills - number * KILLS_OF_A_STORE;
+            kill_and_compare(left.min(KILLS_OF_A_STORE), seed + number * PEOPLE)
+        })
+        .sum();
     eprintln!("{kills} kills, {done} things acknowledged");
     reliability_row(
         "SIGKILL of the daemon at any moment, while three people push, tag and remove",
         kills,
-        "all that was acknowledged is there, nothing else",
+        &format!("all of {done} things that were acknowledged are there, nothing else"),
         "REGFS_CRASH_KILLS=1000 cargo test --release --test crash_points whenever",
     );
 }

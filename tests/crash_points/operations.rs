@@ -133,12 +133,16 @@ impl Template {
         Rc::new(Self { folder, state })
     }
 
+    fn copy(&self, to: &Path) {
+        run_in(self.folder.path(), &format!("cp -a store {}", to.display()));
+    }
+
     /// Mounts a copy. One thread serves it, so that the same point is met again.
     fn mount(&self) -> Mount {
         let mut mount = Mount::unmounted();
         write_files(mount.beside());
-        let store = self.folder.path().join("store");
-        run_in(mount.beside(), &format!("rmdir store && cp -a {} store", store.display()));
+        fs::remove_dir(mount.store()).unwrap();
+        self.copy(mount.store());
         mount.mount_by("regfs mount --threads 1", &[]);
         mount
     }
@@ -216,6 +220,12 @@ impl Scene {
     /// The store before the operation, mounted anew.
     pub(crate) fn mount(&self) -> Mount {
         self.template.mount()
+    }
+
+    /// Copies the store before the operation.
+    #[allow(dead_code, reason = "not every program of tests needs it")]
+    pub(crate) fn copy_store(&self, to: &Path) {
+        self.template.copy(to);
     }
 
     /// Brings the operation to its end, and says what is wrong then.
