@@ -1,10 +1,11 @@
 //! What is done to a store while its daemon is watched: step by step, each acknowledged before the next.
 
 use super::{
-    common::{Mount, digest_of, eventually, manifest_of, noise, run_in, try_in},
+    common::{Mount, digest_of, eventually, is_running, manifest_of, noise, run_in, try_in},
     recording::{CALLS, Op, SHOW, operations},
     state::{State, look},
 };
+use rustix::process::{Pid, Signal, kill_process};
 use std::{fs, time::Duration};
 
 /// A step, as a shell command in the mount, and what survives a power cut once it was acknowledged.
@@ -100,7 +101,7 @@ pub(crate) fn files() -> Vec<(&'static str, &'static str, Vec<u8>)> {
 pub(crate) fn record(steps: &[Step]) -> Recording {
     let mut mount = Mount::unmounted();
     let trace = mount.beside().join("trace");
-    let strace = format!("strace -D {SHOW} -o {} -e trace={CALLS}", trace.display());
+    let strace = format!("strace -D -I 2 {SHOW} -o {} -e trace={CALLS}", trace.display());
     mount.mount_by(&format!("{strace} regfs mount --threads 1"), &[]);
     let gc_trace = mount.beside().join("gc");
     let gc = format!("strace {SHOW} -o {} -e trace={CALLS} {GC}", gc_trace.display());
@@ -126,13 +127,11 @@ pub(crate) fn record(steps: &[Step]) -> Recording {
         states.push(look(mount.path()));
         run_in(mount.path(), &format!("stat mark-{} 2> /dev/null || true", number + 1));
     }
-    let pid = mount.pid();
+    // strace may wait for ever for a daemon that ends.
+    end_tracer(mount.pid());
     let store = mount.store().to_owned();
     mount.unmount();
-    let ending = format!("{pid} +++ exited");
-    let read = || fs::read_to_string(&trace).unwrap();
-    eventually(Duration::from_secs(20), "strace has written all", || read().contains(&ending));
-    let mut ops = operations(&read(), &store);
+    let mut ops = operations(&fs::read_to_string(&trace).unwrap(), &store);
     if let Some(step) = collected {
         let at = ops.iter().position(|op| *op == Op::Mark(step + 1)).unwrap();
         let gc_ops = operations(&fs::read_to_string(gc_trace).unwrap(), &store);
@@ -141,4 +140,14 @@ pub(crate) fn record(steps: &[Step]) -> Recording {
     let marks = ops.iter().filter(|op| matches!(op, Op::Mark(_))).count();
     assert_eq!(marks, steps.len() + 1, "every step is in the recording");
     Recording { ops, states }
+}
+
+/// Ends the strace of a process that goes on, and waits until it has written all.
+fn end_tracer(pid: u32) {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:\t")).unwrap();
+    let tracer: i32 = tracer.parse().unwrap();
+    kill_process(Pid::from_raw(tracer).unwrap(), Signal::TERM).unwrap();
+    let tracer = u32::try_from(tracer).unwrap();
+    eventually(Duration::from_secs(20), "strace has written all", || !is_running(tracer));
 }

@@ -85,7 +85,8 @@ impl Person {
         let variables = [("FILE", file.as_str()), ("TO", to.as_str())];
         let (code, text) = try_in(mount.beside(), &variables, &format!("cd mnt && {way}"));
         if code != Some(0) {
-            let is_gone = text.contains("not connected") || text.contains("Software caused");
+            let ends = ["not connected", "Software caused", "can't cd"];
+            let is_gone = ends.iter().any(|end| text.contains(end));
             assert!(is_gone, "{}: {way} {name}: {text}", self.name);
             self.doubt = Some((name.to_owned(), wanted));
             return false;
