@@ -173,7 +173,9 @@ impl Mount {
     pub(crate) fn kill_daemon(&mut self) {
         let pid = self.pid.take().unwrap();
         signal(pid, Signal::KILL);
-        eventually(PATIENCE, "the killed daemon is gone", || !is_running(pid));
+        // Its first thread may end before others, which still have its files open.
+        let threads = || fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+        eventually(PATIENCE, "the killed daemon is gone", || !is_running(pid) && threads() <= 1);
     }
 
     /// Sends SIGTERM to the daemon and waits until it has ended.
