@@ -185,11 +185,16 @@ fn a_store_that_a_crash_left_can_be_used_like_any_other() {
     fs::create_dir_all(uploads.join("11111111-2222-4333-8444-555555555555/hashstates/sha256"))
         .unwrap();
     fs::create_dir_all(mount.store().join("docker/registry/v2/blobs/sha256/ab")).unwrap();
+    // And a tag that was being made.
+    let tag = mount.store().join("docker/registry/v2/repositories/a/_manifests/tags/half");
+    fs::create_dir_all(tag.join("current")).unwrap();
     mount.mount(&[]);
     session(
         &mount,
         "
-        $ ls a/uploads
+        $ ls a/uploads a/manifests
+        a/manifests:
+        a/uploads:
         x
         $ printf lo >> a/uploads/x
         $ mv a/uploads/x a/layers/sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824

@@ -122,7 +122,8 @@ impl Store {
     }
 
     /// Makes the file `from`, which was found to hash to `digest` and is `file`, that blob. One
-    /// that lies there already is replaced: it may be damaged, and this one is not.
+    /// that lies there already is replaced: it may be damaged, and this one is not. The upload keeps its
+    /// data until the blob is linked, so that a crash in between loses neither.
     pub(super) fn adopt_blob(
         &self, from: Place<'_>, file: &File, digest: &Digest, _passage: &Passage,
     ) -> Result<()> {
@@ -131,7 +132,7 @@ impl Store {
         // 2. The bytes, before any name that promises them.
         durable::sync_content(file, || from.path())?;
         // 3. The name.
-        durable::move_over(from, self.root.place(&layout::blob(digest)))?;
+        self.scratch()?.publish_also(from, self.root.place(&layout::blob(digest)))?;
         self.leave_quarantine(digest);
         Ok(())
     }

@@ -13,7 +13,7 @@ use crate::store::{
     layout,
 };
 use rustix::{
-    fs::{self, RenameFlags},
+    fs::{self, AtFlags, RenameFlags},
     io::Errno,
 };
 use std::{
@@ -87,6 +87,24 @@ impl Scratch {
 }
 
 impl Scratch {
+    /// Makes the file `from` appear as `to` as well, whole, in place of what lies there; it was synced
+    /// before. Where a file can have one name only it is moved.
+    pub(super) fn publish_also(&self, from: Place<'_>, to: Place<'_>) -> Result<()> {
+        let name = unique();
+        match fs::linkat(from.folder, from.at, &self.tmp, &name, AtFlags::empty()) {
+            Ok(()) => {}
+            Err(Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => {
+                return move_over(from, to);
+            }
+            Err(errno) => return Err(refused("write", to, from)(errno)),
+        }
+        move_over(self.tmp.place(&name), to).inspect_err(|_| {
+            if let Err(error) = self.tmp.remove_file(&name) {
+                log::warn!("a temporary file stays behind: {error}");
+            }
+        })
+    }
+
     /// Removes a folder for good. `false` when it is not there. A disk may have no room left even for
     /// a rename, as btrfs has beyond its quota: then the file `first` goes first, without which the
     /// folder is nothing.

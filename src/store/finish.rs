@@ -167,8 +167,10 @@ impl Shared {
             });
         }
         let layer = linked?;
-        // The repository has the layer, whether the upload's folder can be removed or not.
-        if let Err(error) = self.remove_folder() {
+        // The repository has the layer, whether the upload's folder can be removed or not. Without data
+        // that is no upload any more.
+        let forgotten = self.repository.remove_file(layout::upload_file(self.id, layout::DATA));
+        if let Err(error) = forgotten.and(self.remove_folder()) {
             log::warn!("upload {} is finished, but its folder stays behind: {error}", self.id);
         }
         Ok(Arc::new(layer))

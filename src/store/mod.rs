@@ -54,7 +54,6 @@ use rustix::{
     io::Errno,
 };
 use std::{
-    fs::File,
     path::Path,
     sync::{
         Arc,
@@ -110,8 +109,8 @@ struct Store {
     upload_indexes: UploadIndexes,
     signing_key: signatures::StoreKey,
     document_lengths: lengths::DocumentLengths,
-    /// Holds a shared lock, which says that somebody has the store open.
-    _lock: Option<File>,
+    /// Says that somebody has the store open.
+    _lock: Option<opening::Lock>,
 }
 
 impl LocalRegistry {
@@ -125,18 +124,18 @@ impl LocalRegistry {
         // Before anything is made: what a newer program has written is left alone.
         let version = opening::check_version(&root)?;
         let is_new = !root.has_folder(layout::REGISTRY)?;
-        let scratch = if options.read_only {
-            if is_new {
-                return Err(Error::io("open", root.path_of(layout::REGISTRY))(Errno::NOENT));
-            }
-            None
-        } else {
-            Some(opening::make(&root, version)?)
+        if options.read_only && is_new {
+            return Err(Error::io("open", root.path_of(layout::REGISTRY))(Errno::NOENT));
+        }
+        let mut lock = opening::lock(&root, options.read_only)?;
+        let scratch = match options.read_only {
+            true => None,
+            false => Some(opening::make(&root, version)?),
         };
-        let lock = opening::lock(&root, options.read_only)?;
-        if let Some(scratch) = &scratch {
-            sweep::sweep_scratch(scratch, sweep::LEFTOVER_AGE_MIN)?;
+        if let (Some(scratch), Some(lock)) = (&scratch, &mut lock) {
+            sweep::sweep_scratch(scratch, sweep::leftover_age_min(lock.is_alone))?;
             notes::sweep(&root)?;
+            lock.share(&root)?;
         }
         let store = Store {
             root,

@@ -3,7 +3,10 @@
 
 use crate::model::{Error, Result};
 use crate::store::{Store, durable::Scratch, folder::Folder, gate, layout};
-use rustix::fs::{self, FlockOperation, Mode, OFlags};
+use rustix::{
+    fs::{self, FlockOperation, Mode, OFlags},
+    io::Errno,
+};
 use std::{fs::File, io::Write as _, path::Path};
 
 /// The newest disk format known here.
@@ -92,14 +95,48 @@ pub(super) fn give_to_owner(store: &Store) -> Result<()> {
     Ok(())
 }
 
-/// Says for as long as the file is open that somebody has the store open.
-pub(super) fn lock(root: &Folder, read_only: bool) -> Result<Option<File>> {
+/// Says for as long as it lives that somebody has the store open.
+pub(super) struct Lock {
+    file: File,
+    /// Whether nobody else has it open; who wants to waits for [`Lock::share`].
+    pub(super) is_alone: bool,
+}
+
+impl Lock {
+    /// Lets others open the store, too.
+    pub(super) fn share(&mut self, root: &Folder) -> Result<()> {
+        self.is_alone = false;
+        take(&self.file, FlockOperation::LockShared, root).map(drop)
+    }
+}
+
+/// Locks the store, alone where that is possible: then what crashes have left is nobody's. Who only
+/// reads locks nothing where there is no lock yet.
+pub(super) fn lock(root: &Folder, read_only: bool) -> Result<Option<Lock>> {
     let file = match root.open_file(layout::LOCK, OFlags::RDONLY)? {
         Some(file) => file,
         None if read_only => return Ok(None),
-        None => root.open_or_create_file(layout::LOCK, LOCK_MODE)?,
+        None => {
+            root.make_folders(OWN[0])?;
+            root.open_or_create_file(layout::LOCK, LOCK_MODE)?
+        }
     };
-    fs::flock(&file, FlockOperation::NonBlockingLockShared)
-        .map_err(Error::io("lock", root.path_of(layout::LOCK)))?;
-    Ok(Some(file))
+    let is_alone = !read_only && take(&file, FlockOperation::NonBlockingLockExclusive, root)?;
+    let mut lock = Lock { file, is_alone };
+    if !is_alone {
+        lock.share(root)?;
+    }
+    Ok(Some(lock))
+}
+
+/// Takes or changes a lock. `false` when others have it who are not to be waited for.
+fn take(file: &File, operation: FlockOperation, root: &Folder) -> Result<bool> {
+    loop {
+        match fs::flock(file, operation) {
+            Ok(()) => return Ok(true),
+            Err(Errno::WOULDBLOCK) => return Ok(false),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(Error::io("lock", root.path_of(layout::LOCK))(errno)),
+        }
+    }
 }

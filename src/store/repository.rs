@@ -224,22 +224,22 @@ impl Store {
     }
 }
 
-/// Whether there is a tag in the repository, wherever it leads: a folder without a link is none.
+/// Whether there is a tag in the repository, wherever it leads.
 fn has_tag(folder: &Folder) -> Result<bool> {
-    let mut tags = tags(folder.open_folder(layout::TAGS)?)?;
-    while let Some((tag, _)) = tags.next()? {
-        if folder.stat(layout::tag_link(&tag))?.is_some() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    Ok(tags(folder.open_folder(layout::TAGS)?)?.next()?.is_some())
 }
 
-/// The tags in a folder of tags, wherever they lead.
+/// The tags in a folder of tags, wherever they lead. A folder without a link is none: somebody is making
+/// the tag, or was killed then.
 pub(super) fn tags(folder: Option<Folder>) -> Result<Listing<Tag>> {
     Listing::new(vec![(
         folder,
-        Box::new(|_, entry| Ok(layout::parse_tag(&entry.name).filter(|_| entry.is_folder))),
+        Box::new(|folder, entry| {
+            let Some(tag) = layout::parse_tag(&entry.name) else { return Ok(None) };
+            // One that cannot be looked at is to be seen, and must not hide the others.
+            let link = folder.stat(Path::new(&entry.name).join(layout::TAG_LINK));
+            Ok(Some(tag).filter(|_| !matches!(link, Ok(None))))
+        }),
     )])
 }
 

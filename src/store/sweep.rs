@@ -19,7 +19,13 @@ use std::{
 };
 
 /// From what age on a thing without an owner is a leftover. Making anything takes far less.
-pub(super) const LEFTOVER_AGE_MIN: Duration = Duration::from_secs(60 * 60);
+const LEFTOVER_AGE_MIN: Duration = Duration::from_secs(60 * 60);
+
+/// From what age on that is so for who opens the store. What lies in it while nobody has it open can
+/// have no owner.
+pub(super) fn leftover_age_min(is_alone: bool) -> Duration {
+    if is_alone { Duration::ZERO } else { LEFTOVER_AGE_MIN }
+}
 
 /// Deletes what was being made, or was removed, longer than `age_min` ago. What was removed just now
 /// another process may be about to put back.

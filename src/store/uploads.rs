@@ -19,7 +19,7 @@ use rustix::{
 use std::{
     cmp::Reverse,
     fs::File,
-    io::Write as _,
+    io::{self, Write as _},
     os::unix::ffi::OsStrExt as _,
     path::PathBuf,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -109,7 +109,27 @@ pub(super) fn open(
     }
     lock(&data, id)?;
     // Who had it locked before may have finished or cancelled it.
-    Ok(is_still(repository, id, &data)?.then_some((data, known)))
+    if !is_still(repository, id, &data)? {
+        return Ok(None);
+    }
+    let is_shared = attributes::stat(&data, || repository.path_of(&at))?.st_nlink > 1;
+    let data = if is_shared { unshare(store, repository, id, &data)? } else { data };
+    Ok(Some((data, known)))
+}
+
+/// Gives an upload data of its own, locked for us. A crash while it was being finished has left it with
+/// the file that is a blob already, which nobody may write any more.
+fn unshare(store: &Store, repository: &Folder, id: UploadId, shared: &File) -> Result<File> {
+    let at = layout::upload_file(id, layout::DATA);
+    let draft = store.scratch()?.draft()?;
+    io::copy(&mut &*shared, &mut draft.file())
+        .map_err(Error::io("copy", repository.path_of(&at)))?;
+    Carried::of(shared, &repository.path_of(&at))?.put_on(draft.file(), &draft.path())?;
+    lock(draft.file(), id)?;
+    draft.sync()?;
+    let data = draft.file().try_clone().map_err(Error::io("copy", draft.path()))?;
+    draft.publish(repository.place(&at))?;
+    Ok(data)
 }
 
 /// Opens the data to write it, also when a person has made it read-only: whoever may finish it is

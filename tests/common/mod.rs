@@ -19,6 +19,7 @@ mod registry;
 mod reliability;
 mod session;
 mod sides;
+mod strace;
 
 pub(crate) use crowd::Crowd;
 pub(crate) use disk::Disk;
@@ -33,6 +34,7 @@ pub(crate) use registry::Registry;
 pub(crate) use reliability::{effort, reliability_row};
 pub(crate) use session::{session, session_with};
 pub(crate) use sides::{Sides, Table};
+pub(crate) use strace::{CHANGING, Strace};
 
 use std::{
     fs,

@@ -133,7 +133,12 @@ impl Mount {
 
     /// Mounts the store with `-o OPTION` for each of `options`.
     pub(crate) fn mount(&mut self, options: &[&str]) {
-        let mut command = String::from("regfs mount --log \"$LOG\" \"$STORE\" \"$MOUNTPOINT\"");
+        self.mount_by("regfs mount", options);
+    }
+
+    /// As [`Self::mount`], by another command than `regfs mount`.
+    pub(crate) fn mount_by(&mut self, program: &str, options: &[&str]) {
+        let mut command = format!("{program} --log \"$LOG\" \"$STORE\" \"$MOUNTPOINT\"");
         for option in options {
             write!(command, " -o {option}").unwrap();
         }
@@ -168,7 +173,9 @@ impl Mount {
     pub(crate) fn kill_daemon(&mut self) {
         let pid = self.pid.take().unwrap();
         signal(pid, Signal::KILL);
-        eventually(PATIENCE, "the killed daemon is gone", || !is_running(pid));
+        // Its first thread may end before others, which still have its files open.
+        let threads = || fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+        eventually(PATIENCE, "the killed daemon is gone", || !is_running(pid) && threads() <= 1);
     }
 
     /// Sends SIGTERM to the daemon and waits until it has ended.

@@ -19,7 +19,7 @@ use crate::registry::{LayerUpload, Position, PutAs, Retag, Subject};
 use proptest::prelude::*;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs as disk,
+    fs::{self as disk, File},
     os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
     path::PathBuf,
     sync::atomic::AtomicUsize,

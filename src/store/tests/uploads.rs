@@ -175,6 +175,24 @@ fn a_layer_whose_writer_was_killed_leaves_nothing_in_the_way() {
 }
 
 #[test]
+fn an_upload_that_a_crash_left_with_the_file_of_a_blob_gets_its_own() {
+    let scene = scene();
+    let app = scene.repository("app");
+    let upload = scene.upload("app", "x");
+    upload.write_at(b"hello", 0).unwrap();
+    let id = upload.uuid();
+    drop(upload);
+    // Its data is a blob already, and the layer is not linked yet.
+    let blob = scene.path(layout::blob(&Digest::sha256(b"hello")));
+    disk::create_dir_all(blob.parent().unwrap()).unwrap();
+    disk::hard_link(scene.v2(&format!("repositories/app/_uploads/{id}/data")), &blob).unwrap();
+    let upload = app.layers().resume(&id).unwrap();
+    upload.write_at(b"j", 0).unwrap();
+    assert_eq!(disk::read(blob).unwrap(), b"hello");
+    upload.finish(&Digest::sha256(b"jello")).unwrap();
+}
+
+#[test]
 fn an_upload_goes_on_while_its_repository_is_renamed() {
     let scene = scene();
     let upload = scene.upload("old/name", "x");
