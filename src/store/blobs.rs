@@ -141,14 +141,14 @@ impl Store {
     /// which people are to see, so that they remove it or put it again. `named` is the digest that the
     /// entry's name says, which nearly always is where the content lies.
     pub(super) fn is_live(&self, folder: &Folder, link: &Path, named: &Digest) -> Result<bool> {
-        if folder.stat(link)?.is_none() {
+        if !folder.has(link)? {
             return Ok(false);
         }
-        if self.root.stat(layout::blob(named))?.is_some() {
+        if self.root.has(layout::blob(named))? {
             return Ok(true);
         }
         match links::read(folder, link) {
-            Ok(Some(link)) => Ok(self.root.stat(layout::blob(&link.digest))?.is_some()
+            Ok(Some(link)) => Ok(self.root.has(layout::blob(&link.digest))?
                 || self.quarantine_reason(&link.digest)?.is_some()),
             Ok(None) => Ok(false),
             // It is to be seen, so that somebody removes it.

@@ -290,7 +290,9 @@ pub(super) fn exchange(one: Place<'_>, other: Place<'_>) -> Result<bool> {
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
 fn rename(from: Place<'_>, to: Place<'_>, flags: RenameFlags) -> Result<(), Errno> {
-    fs::renameat_with(from.folder, from.at, to.folder, to.at, flags)
+    from.folder.within(from.at, |one, from| {
+        to.folder.within(to.at, |other, to| fs::renameat_with(one, from, other, to, flags))
+    })
 }
 
 /// What a refused rename means, that was to do something with `what`. Between file systems nothing

@@ -2,8 +2,9 @@
 //! removes files.
 //!
 //! A folder is held by its descriptor, so it stays the same folder when it is renamed meanwhile.
-//! Opening follows no symbolic link and never leaves the folder, whatever was planted on the way;
-//! a fifo in the place of a file does not block. What is not there is `None`, not an error.
+//! Nothing done here follows a symbolic link or leaves the folder, whatever was planted on the way:
+//! root may serve a store that belongs to somebody else. A fifo in the place of a file does not
+//! block. What is not there is `None`, not an error.
 
 use crate::model::{Error, Result};
 use crate::store::directory::Directory;
@@ -42,6 +43,10 @@ impl Place<'_> {
 }
 
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+/// Anything as a mere place, a symbolic link too.
+const PLACE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// A folder as one, on the way to what lies in it.
+const WAY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 const FILE: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 const FOLDER_MODE: Mode = Mode::from_raw_mode(0o777);
 
@@ -99,8 +104,7 @@ impl Folder {
     /// Opens what lies below this folder as a mere place: nothing can be read or written, and no mode
     /// stands in the way.
     pub(super) fn open_place(&self, at: impl AsRef<Path>) -> Result<Option<File>> {
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(self.open(at.as_ref(), flags, Mode::empty())?.map(File::from))
+        Ok(self.open(at.as_ref(), PLACE, Mode::empty())?.map(File::from))
     }
 
     /// Opens a file so that reading it does not change its time of access, as far as the system
@@ -120,6 +124,16 @@ impl Folder {
             .map_err(Error::io("create", self.path_of(at)))
     }
 
+    /// Makes an empty file; `None` when something lies there.
+    pub(super) fn make_file(&self, at: impl AsRef<Path>, mode: Mode) -> Result<Option<File>> {
+        let at = at.as_ref();
+        match self.open_raw(at, FILE | OFlags::RDONLY | OFlags::CREATE | OFlags::EXCL, mode) {
+            Ok(file) => Ok(Some(file.into())),
+            Err(Errno::EXIST) => Ok(None),
+            Err(errno) => Err(Error::io("create", self.path_of(at))(errno)),
+        }
+    }
+
     /// Opens a file to read it, or makes an empty one.
     pub(super) fn open_or_create_file(&self, at: impl AsRef<Path>, mode: Mode) -> Result<File> {
         let at = at.as_ref();
@@ -129,14 +143,14 @@ impl Folder {
     }
 
     fn open(&self, at: &Path, flags: OFlags, mode: Mode) -> Result<Option<OwnedFd>> {
-        self.found(at, self.open_raw(at, flags, mode))
+        self.found("open", at, self.open_raw(at, flags, mode))
     }
 
     fn open_without_atime(&self, at: &Path, flags: OFlags) -> Result<Option<OwnedFd>> {
         match self.open_raw(at, flags | OFlags::NOATIME, Mode::empty()) {
             // Only the owner may ask for it.
             Err(Errno::PERM) => self.open(at, flags, Mode::empty()),
-            opened => self.found(at, opened),
+            opened => self.found("open", at, opened),
         }
     }
 
@@ -145,11 +159,27 @@ impl Folder {
         fs::openat2(&self.descriptor, at, flags, mode, resolve)
     }
 
-    fn found<T>(&self, at: &Path, opened: Result<T, Errno>) -> Result<Option<T>> {
-        match opened {
-            Ok(opened) => Ok(Some(opened)),
+    /// Calls `act` with the folder that `at` lies in and its name there, which may be a symbolic link:
+    /// the system's calls that take a path would follow those on the way to it, too.
+    pub(super) fn within<T>(
+        &self, at: &Path, act: impl FnOnce(BorrowedFd<'_>, &Path) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        match (at.parent(), at.file_name()) {
+            (Some(way), Some(name)) if !way.as_os_str().is_empty() => {
+                let folder = self.open_raw(way, WAY, Mode::empty())?;
+                act(folder.as_fd(), Path::new(name))
+            }
+            _ => act(self.as_fd(), at),
+        }
+    }
+
+    fn found<T>(
+        &self, doing: &'static str, at: &Path, found: Result<T, Errno>,
+    ) -> Result<Option<T>> {
+        match found {
+            Ok(found) => Ok(Some(found)),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
-            Err(errno) => Err(Error::io("open", self.path_of(at))(errno)),
+            Err(errno) => Err(Error::io(doing, self.path_of(at))(errno)),
         }
     }
 
@@ -167,11 +197,23 @@ impl Folder {
     /// What the system knows of `at`; a symbolic link there is not followed.
     pub(super) fn stat(&self, at: impl AsRef<Path>) -> Result<Option<Stat>> {
         let at = at.as_ref();
-        match fs::statat(&self.descriptor, at, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some(stat)),
-            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
-            Err(errno) => Err(Error::io("stat", self.path_of(at))(errno)),
+        self.found("stat", at, self.stat_raw(at))
+    }
+
+    /// Of what lies deeper it is cheaper to open it as a mere place than the folder that it lies in.
+    fn stat_raw(&self, at: &Path) -> Result<Stat, Errno> {
+        if at.components().nth(1).is_none() {
+            return fs::statat(&self.descriptor, at, AtFlags::SYMLINK_NOFOLLOW);
         }
+        fs::fstat(self.open_raw(at, PLACE, Mode::empty())?)
+    }
+
+    /// Whether anything lies at `at`. A link on the way is followed, because listings ask for every
+    /// entry: all that could come to light is whether a file of this name lies behind it.
+    pub(super) fn has(&self, at: impl AsRef<Path>) -> Result<bool> {
+        let at = at.as_ref();
+        let stat = fs::statat(&self.descriptor, at, AtFlags::SYMLINK_NOFOLLOW);
+        Ok(self.found("stat", at, stat)?.is_some())
     }
 
     /// What the system knows of the folder itself.
@@ -188,14 +230,15 @@ impl Folder {
     pub(super) fn check_writable(&self, at: impl AsRef<Path>) -> Result<()> {
         let at = at.as_ref();
         let access = Access::WRITE_OK | Access::EXEC_OK;
-        fs::accessat(&self.descriptor, at, access, AtFlags::EACCESS)
+        self.open_raw(at, WAY, Mode::empty())
+            .and_then(|folder| fs::accessat(folder, ".", access, AtFlags::EACCESS))
             .map_err(Error::io("write to", self.path_of(at)))
     }
 
     /// Makes a folder. `false` when something lies there.
     pub(super) fn make_folder(&self, at: impl AsRef<Path>) -> Result<bool> {
         let at = at.as_ref();
-        match fs::mkdirat(&self.descriptor, at, FOLDER_MODE) {
+        match self.make_raw(at) {
             Ok(()) => Ok(true),
             Err(Errno::EXIST) => Ok(false),
             Err(errno) => Err(Error::io("make", self.path_of(at))(errno)),
@@ -205,7 +248,7 @@ impl Folder {
     /// Makes a folder and those above it, as far as they are missing.
     pub(super) fn make_folders(&self, at: impl AsRef<Path>) -> Result<()> {
         let at = at.as_ref();
-        match fs::mkdirat(&self.descriptor, at, FOLDER_MODE) {
+        match self.make_raw(at) {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
             Err(Errno::NOENT) if at.parent().is_some_and(|up| !up.as_os_str().is_empty()) => {
                 self.make_folders(at.parent().unwrap_or(at))?;
@@ -213,6 +256,10 @@ impl Folder {
             }
             Err(errno) => Err(Error::io("make", self.path_of(at))(errno)),
         }
+    }
+
+    fn make_raw(&self, at: &Path) -> Result<(), Errno> {
+        self.within(at, |folder, at| fs::mkdirat(folder, at, FOLDER_MODE))
     }
 
     /// Removes a file. `false` when nothing lay there.
@@ -255,7 +302,7 @@ impl Folder {
     }
 
     fn remove(&self, at: &Path, flags: AtFlags) -> Result<bool> {
-        match fs::unlinkat(&self.descriptor, at, flags) {
+        match self.within(at, |folder, at| fs::unlinkat(folder, at, flags)) {
             Ok(()) => Ok(true),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
             Err(errno) => Err(Error::io("remove", self.path_of(at))(errno)),

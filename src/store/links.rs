@@ -18,7 +18,7 @@ use std::{
 };
 
 /// More than the longest link has.
-const BYTES_MAX: u64 = 256;
+const BYTES_MAX: usize = 256;
 /// How often a link is read that holds no digest: docker-registry 2.8 empties it before it writes.
 const READS_MAX: u32 = 6;
 /// How long to wait between two such reads.
@@ -51,11 +51,11 @@ pub(super) fn read(folder: &Folder, at: impl AsRef<Path>) -> Result<Option<Link>
     Err(Error::LinkDamaged { path: folder.path_of(at) })
 }
 
-/// The digest that a link holds now.
-fn digest_in(file: File, folder: &Folder, at: &Path) -> Result<Option<Digest>> {
-    let mut text = Vec::new();
-    file.take(BYTES_MAX).read_to_end(&mut text).map_err(Error::io("read", folder.path_of(at)))?;
-    Ok(std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok()))
+/// The digest that a link holds now. One call brings all of a file that is as short.
+fn digest_in(mut file: File, folder: &Folder, at: &Path) -> Result<Option<Digest>> {
+    let mut text = [0; BYTES_MAX];
+    let length = file.read(&mut text).map_err(Error::io("read", folder.path_of(at)))?;
+    Ok(std::str::from_utf8(&text[..length]).ok().and_then(|text| text.parse().ok()))
 }
 
 /// Whether somebody may be about to write a file. A clock that was set back makes it look so, too.

@@ -1,0 +1,7 @@
+//! What hostile people put into a store or push through a mount: nothing leaves the store, nothing
+//! hangs, and nothing takes the daemon down.
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod common;
+#[path = "hostile/links.rs"]
+mod links;
