@@ -6,7 +6,7 @@ fn main() -> ExitCode {
     match regfs::cli::run(std::env::args_os().collect()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("regfs: {}", regfs::daemon::explain(&error));
+            eprintln!("regfs: {}", regfs::cli::shown(&error));
             ExitCode::from(regfs::daemon::exit_code(&error))
         }
     }

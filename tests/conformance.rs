@@ -199,7 +199,7 @@ bodies! {
 }
 
 fn local(reference_check: ReferenceCheck, folder: &Path) -> Arc<dyn Registry> {
-    let options = StoreOptions { reference_check, read_only: false };
+    let options = StoreOptions { reference_check, read_only: false, is_mount: false };
     Arc::new(LocalRegistry::open(folder, &options).unwrap())
 }
 

@@ -15,7 +15,8 @@ use std::{fs, sync::Arc, thread};
 /// A mount, and the body of a registry on the same store.
 fn both() -> (Mount, Arc<dyn Registry>) {
     let mount = Mount::empty();
-    let options = StoreOptions { reference_check: ReferenceCheck::Strict, read_only: false };
+    let options =
+        StoreOptions { reference_check: ReferenceCheck::Strict, read_only: false, is_mount: false };
     let registry = LocalRegistry::open(mount.store(), &options).unwrap();
     (mount, Arc::new(registry))
 }

@@ -75,6 +75,7 @@ fn a_store_that_was_pushed_to_is_clean() {
         collector
         gate
         lock
+        mounts
         states
         tmp
         trash

@@ -89,6 +89,11 @@ impl CachedRegistry {
     pub fn forget_links(&self) {
         self.remembered.forget_links();
     }
+
+    /// Forgets everything, and closes the layers that nobody reads.
+    pub fn forget(&self) {
+        self.remembered.forget();
+    }
 }
 
 impl Registry for CachedRegistry {

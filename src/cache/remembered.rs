@@ -113,6 +113,13 @@ impl Remembered {
         self.layer_stats.clear();
     }
 
+    /// Forgets everything.
+    pub(super) fn forget(&self) {
+        self.forget_links();
+        self.manifests.clear();
+        self.open_layers.clear();
+    }
+
     /// The manifest `digest`, when it is remembered; else what `read` gives, under its own digest.
     /// Whether a repository has it is for the caller to know.
     pub(super) fn manifest<E>(

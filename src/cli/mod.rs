@@ -181,6 +181,11 @@ struct HelperArgs {
     kind: Option<String>,
 }
 
+/// What went wrong, as it may be shown on a terminal.
+pub fn shown(error: &anyhow::Error) -> String {
+    output::plain(&daemon::explain(error))
+}
+
 /// Runs what `args` ask for, and gives the exit code.
 pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let name = args.first().and_then(|name| Path::new(name).file_name());

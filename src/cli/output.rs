@@ -25,7 +25,12 @@ pub(super) fn counted(count: u64, what: &str) -> String {
 
 /// One line, whatever is in the names that it has: they may have been made to confuse a terminal.
 pub(super) fn plain(line: &str) -> String {
-    let shown = |character: char| match character.is_control() {
+    // What turns the direction of writing is no better.
+    let is_obeyed = |character: char| {
+        character.is_control()
+            || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let shown = |character: char| match is_obeyed(character) {
         true => character.escape_debug().collect::<Vec<_>>(),
         false => vec![character],
     };
@@ -38,7 +43,7 @@ mod tests {
 
     #[test]
     fn names_do_not_reach_the_terminal_as_they_are() {
-        assert_eq!(plain("a\u{1b}[2J\nb é"), "a\\u{1b}[2J\\nb é");
+        assert_eq!(plain("a\u{1b}[2J\nb é\u{202e}"), "a\\u{1b}[2J\\nb é\\u{202e}");
         assert_eq!([counted(1, "blob"), counted(2, "blob")], ["1 blob", "2 blobs"]);
     }
 }

@@ -1,5 +1,6 @@
 //! `regfs status`: what is mounted, and how one mount fares.
 
+use crate::cli::output;
 use crate::cli::owner::Owner;
 use crate::cli::umount;
 use crate::fs::mountinfo::{self, Answer, MountEntry, Place};
@@ -27,7 +28,8 @@ pub(super) fn run(mountpoint: Option<&Path>, as_json: bool) -> Result<()> {
         None => all(as_json)?,
         Some(mountpoint) => one(mountpoint, as_json)?,
     };
-    match io::stdout().write_all(text.as_bytes()) {
+    let lines: String = text.lines().map(|line| output::plain(line) + "\n").collect();
+    match io::stdout().write_all(lines.as_bytes()) {
         // `regfs status | head -1` has seen enough.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         outcome => outcome.context("could not write to stdout"),
@@ -287,6 +289,11 @@ fn describe(key: &str, value: &Value, lines: &mut String) {
                 describe(&inner, field, lines);
             }
         }
+        Value::Array(items) if items.first().is_some_and(Value::is_object) => {
+            for item in items {
+                lines.push_str(&format!("{key}: {}\n", plain(item)));
+            }
+        }
         Value::Array(items) => {
             let items: Vec<String> = items.iter().map(plain).collect();
             let list = if items.is_empty() { "none".to_owned() } else { items.join(", ") };
@@ -300,9 +307,15 @@ fn describe(key: &str, value: &Value, lines: &mut String) {
 
 fn plain(value: &Value) -> String {
     match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) => output::plain(text),
         Value::Null => "none".to_owned(),
-        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+        Value::Object(fields) => {
+            let field = |(name, value): (&String, &Value)| {
+                format!("{} {}", name.replace('_', " "), plain(value))
+            };
+            fields.iter().map(field).collect::<Vec<_>>().join(", ")
+        }
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) => value.to_string(),
     }
 }
 
@@ -314,7 +327,8 @@ mod tests {
     fn every_field_of_a_status_is_shown_known_or_not() {
         let status = json!({
             "pid": 7, "started_at": "now", "inodes": {"in_use": 1, "max": 2},
-            "list": ["a", 1], "nothing": null, "empty": []
+            "list": ["a", 1], "nothing": null, "empty": [],
+            "uploads": [{"path": "a/uploads/\u{1b}", "bytes": 3}]
         });
         let mut lines = String::new();
         describe("", &status, &mut lines);
@@ -326,6 +340,7 @@ mod tests {
             "list: a, 1",
             "nothing: none",
             "empty: none",
+            "uploads: bytes 3, path a/uploads/\\u{1b}",
         ] {
             assert!(lines.lines().any(|one| one == line), "{line} in {lines}");
         }

@@ -33,11 +33,11 @@ pub(super) fn keeper(
 /// Gives back every free page. It takes some milliseconds, so it is for when much became free.
 #[cfg(target_env = "gnu")]
 #[expect(unsafe_code, reason = "malloc_trim has no safe wrapper")]
-fn give_back() {
+pub(super) fn give_back() {
     // SAFETY: it takes the allocator's own locks, and touches only what nobody has allocated.
     unsafe { libc::malloc_trim(0) };
 }
 
 /// Other allocators give back by themselves.
 #[cfg(not(target_env = "gnu"))]
-fn give_back() {}
+pub(super) fn give_back() {}

@@ -2,12 +2,13 @@
 //! ends it, and leave no mount behind.
 //!
 //! The only place that names every part. How a process goes to the background is in
-//! `background.rs`, where its log goes in `logging.rs`. A verification is put together in `verify.rs`.
+//! `background.rs`, where its log goes in `logging.rs`, what the parts say in `said.rs`. A verification is put together in `verify.rs`.
 
 mod background;
 mod collector;
 mod logging;
 mod memory;
+mod said;
 pub(crate) mod stop;
 pub(crate) mod verify;
 
@@ -16,11 +17,11 @@ pub(crate) use background::wait_for_end;
 use crate::cache::{CacheLimits, CachedRegistry};
 use crate::config::{self, ConfigError, MountConfig};
 use crate::fs::mount::{self, MountSettings, Unmounter};
-use crate::fs::{FsOptions, Metric, MetricSource, RegistryFs};
+use crate::fs::{FsOptions, RegistryFs};
 use crate::model::Error;
 use crate::registry::ReferenceCheck;
 use crate::store::{LocalRegistry, StoreOptions};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use background::{Child, Refused, Side};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
@@ -29,9 +30,9 @@ use signal_hook::{
     iterator::Signals,
 };
 use std::{
-    io::{self, Write as _},
+    io::{self, IsTerminal as _},
     panic::{self, AssertUnwindSafe},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
@@ -40,8 +41,9 @@ use std::{
     time::Instant,
 };
 
-/// What ends a program on request. Without a handler each of them would leave a dead mount.
-const ENDING_SIGNALS: [i32; 4] = [SIGTERM, SIGINT, SIGHUP, SIGQUIT];
+/// What ends a program on request. Without a handler each of them would leave a dead mount. SIGHUP does
+/// when it says that the terminal is gone which the program was started on.
+const ENDING_SIGNALS: [i32; 3] = [SIGTERM, SIGINT, SIGQUIT];
 
 /// Mounts as `config` says. Comes back when the mount answers, or in the foreground when it is gone.
 pub(crate) fn mount(config: MountConfig, verbose: u8) -> Result<()> {
@@ -93,7 +95,8 @@ fn serve(config: &MountConfig, announce: impl FnOnce() -> Result<()>) -> Result<
     raise_file_limit();
     let mountpoint = check(config)?;
     let (sender, events) = mpsc::channel();
-    watch_signals(sender.clone()).context("could not watch for signals")?;
+    let on_terminal = config.foreground && io::stdin().is_terminal();
+    watch_signals(sender.clone(), on_terminal).context("could not watch for signals")?;
 
     let settings = MountSettings {
         mountpoint,
@@ -103,8 +106,9 @@ fn serve(config: &MountConfig, announce: impl FnOnce() -> Result<()>) -> Result<
         threads: config.threads,
         read_ahead_kib: config::READ_AHEAD_KIB,
     };
-    let (fs, store) = compose(config, &settings)?;
-    let mount = mount::mount(Arc::clone(&fs), &settings)?;
+    let parts = compose(config, &settings)?;
+    let fs = &parts.fs;
+    let mount = mount::mount(Arc::clone(fs), &settings)?;
     let unmounter = mount.unmounter();
     let session = move || {
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| mount.run()));
@@ -115,27 +119,56 @@ fn serve(config: &MountConfig, announce: impl FnOnce() -> Result<()>) -> Result<
     log::info!("mounted {} at {}", config.store.display(), settings.mountpoint.display());
 
     if let Err(error) = announce() {
-        unmount(&unmounter, &fs, &events);
+        unmount(&unmounter, fs, &events);
         return Err(error);
     }
-    let collector = collector::start(config, store);
-    let outcome = match events.recv() {
-        Ok(Event::Signal(name)) => {
-            log::info!("{name}: unmounting");
-            unmount(&unmounter, &fs, &events);
-            Ok(())
+    let collector = collector::start(config, Arc::clone(&parts.store));
+    let outcome = loop {
+        match events.recv() {
+            Ok(Event::Forget) => parts.forget(),
+            Ok(Event::Signal(name)) => {
+                log::info!("{name}: unmounting");
+                unmount(&unmounter, fs, &events);
+                break Ok(());
+            }
+            Ok(Event::Ended(Ok(()))) => {
+                // By regfs umount or by another program: the kernel does not say.
+                log::info!("unmounted");
+                break Ok(());
+            }
+            Ok(Event::Ended(Err(error))) => break Err(error).context("the session ended"),
+            Err(_) => break Err(anyhow!("the session ended without a word")),
         }
-        Ok(Event::Ended(Ok(()))) => {
-            // By regfs umount or by another program: the kernel does not say.
-            log::info!("unmounted");
-            Ok(())
-        }
-        Ok(Event::Ended(Err(error))) => Err(error).context("the session ended"),
-        Err(_) => bail!("the session ended without a word"),
     };
     drop(collector);
-    finish_calls(&fs);
+    finish_calls(fs);
     outcome
+}
+
+/// The parts that the daemon goes on having to do with.
+struct Parts {
+    fs: Arc<RegistryFs>,
+    cache: Arc<CachedRegistry>,
+    store: Arc<LocalRegistry>,
+}
+
+impl Parts {
+    /// Forgets what need not be remembered, and gives back what it took.
+    fn forget(&self) {
+        self.cache.forget();
+        self.store.forget();
+        memory::give_back();
+        log::info!("SIGHUP: forgot what was remembered");
+    }
+}
+
+/// However it ended, nobody was killed.
+impl Drop for Parts {
+    fn drop(&mut self) {
+        if let Err(error) = self.store.close() {
+            log::warn!("the next mount will say that this one did not end cleanly: {error}");
+        }
+    }
 }
 
 /// Everything that users have open is open here, too, where a login allows 1,024 files at first.
@@ -157,22 +190,27 @@ fn finish_calls(fs: &RegistryFs) {
 }
 
 /// The parts, each around the one before: the store, the cache, the file system.
-fn compose(
-    config: &MountConfig, settings: &MountSettings,
-) -> Result<(Arc<RegistryFs>, Arc<LocalRegistry>)> {
+fn compose(config: &MountConfig, settings: &MountSettings) -> Result<Parts> {
     let options = &config.options;
     let reference_check =
         if options.relaxed { ReferenceCheck::Relaxed } else { ReferenceCheck::Strict };
-    let store_options = StoreOptions { reference_check, read_only: options.read_only() };
+    let store_options =
+        StoreOptions { reference_check, read_only: options.read_only(), is_mount: true };
     let store = LocalRegistry::open(&config.store, &store_options)
         .map_err(|error| refused_store(config, error))?;
     if store.is_new() {
-        say_new(&config.store);
+        said::say_new(&config.store);
+    }
+    if let Some(unclean) = store.unclean() {
+        said::say_unclean(&unclean);
     }
     let store = Arc::new(store);
     let registry = Arc::new(CachedRegistry::new(store.clone(), CacheLimits::default()));
     let cache = Arc::clone(&registry);
-    let many_are_forgotten = memory::keeper(move || cache.forget_links())?;
+    let many_are_forgotten = memory::keeper({
+        let cache = Arc::clone(&cache);
+        move || cache.forget_links()
+    })?;
     let shown = FsOptions {
         uid: options.uid,
         gid: options.gid,
@@ -183,24 +221,27 @@ fn compose(
         mountpoint: settings.mountpoint.clone(),
         options: options.summary(),
         read_only: options.read_only(),
-        metrics: vec![store_metrics(Arc::clone(&store)), cache_metrics(Arc::clone(&registry))],
+        metrics: vec![
+            said::store_metrics(Arc::clone(&store)),
+            said::cache_metrics(Arc::clone(&cache)),
+        ],
+        status: vec![
+            said::cache_status(Arc::clone(&cache)),
+            said::verify_status(Arc::clone(&store)),
+            said::collection_status(Arc::clone(&store)),
+        ],
         many_are_forgotten: Some(many_are_forgotten),
     };
-    Ok((Arc::new(RegistryFs::new(registry, shown)), store))
-}
-
-/// Who has mistyped a name wonders at an empty mount, so this is said also where nothing is logged.
-fn say_new(store: &Path) {
-    if !log::log_enabled!(log::Level::Info) {
-        writeln!(io::stderr(), "regfs: made a new registry in {}", store.display()).ok();
-    }
-    log::info!("made a new registry in {}", store.display());
+    Ok(Parts { fs: Arc::new(RegistryFs::new(registry, shown)), cache, store })
 }
 
 /// Why a store could not be opened, and what to do.
 fn refused_store(config: &MountConfig, error: Error) -> anyhow::Error {
     let (at, read_only) = (config.store.display(), config.options.read_only());
     let kind = if let Error::Io { source, .. } = &error { Some(source.kind()) } else { None };
+    if let Error::StoreVersion { .. } = &error {
+        return anyhow!("{error}: use a newer regfs");
+    }
     match kind {
         Some(io::ErrorKind::NotFound) if read_only => {
             anyhow!("there is no registry in {at}: mount it without -o ro once, which makes one")
@@ -236,42 +277,24 @@ fn own_groups() -> Vec<u32> {
     others.into_iter().chain([own]).map(rustix::process::Gid::as_raw).collect()
 }
 
-fn store_metrics(store: Arc<LocalRegistry>) -> MetricSource {
-    let name = "regfs_store_hashed_bytes_total";
-    let help = "Bytes of uploads hashed; what a kept state covers is not hashed again.";
-    Box::new(move || {
-        vec![Metric { name, help, is_counter: true, value: store.counters().bytes_hashed() }]
-    })
-}
-
-fn cache_metrics(cache: Arc<CachedRegistry>) -> MetricSource {
-    Box::new(move || {
-        let now = cache.counters();
-        let metric = |name, help, is_counter, value| Metric { name, help, is_counter, value };
-        vec![
-            metric("regfs_cache_hits_total", "Answers from the cache.", true, now.hits),
-            metric("regfs_cache_misses_total", "Answers from the store.", true, now.misses),
-            metric("regfs_cache_evictions_total", "Entries pushed out.", true, now.evictions),
-            metric("regfs_cache_bytes", "Bytes of manifests in the cache.", false, now.bytes),
-            metric("regfs_cache_open_files", "Blobs kept open.", false, now.open_files),
-        ]
-    })
-}
-
 /// What the daemon waits for.
 enum Event {
+    /// Somebody wants it to forget what it remembers.
+    Forget,
     /// Somebody wants it to end.
     Signal(&'static str),
     /// The mount is gone, or cannot be served any more.
     Ended(io::Result<()>),
 }
 
-fn watch_signals(sender: Sender<Event>) -> io::Result<()> {
-    let mut signals = Signals::new(ENDING_SIGNALS)?;
+fn watch_signals(sender: Sender<Event>, on_terminal: bool) -> io::Result<()> {
+    let mut signals = Signals::new(ENDING_SIGNALS.iter().chain(&[SIGHUP]))?;
     let watch = move || {
         for signal in signals.forever() {
             let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
-            if sender.send(Event::Signal(name)).is_err() {
+            let is_end = signal != SIGHUP || on_terminal;
+            let event = if is_end { Event::Signal(name) } else { Event::Forget };
+            if sender.send(event).is_err() {
                 return;
             }
         }
@@ -292,6 +315,7 @@ fn unmount(unmounter: &Unmounter, fs: &RegistryFs, events: &Receiver<Event>) {
     let deadline = Instant::now() + config::UNMOUNT_WAIT;
     loop {
         match events.recv_timeout(config::UNMOUNT_PAUSE) {
+            Ok(Event::Forget) => {}
             Ok(Event::Ended(Ok(()))) => return log::info!("unmounted"),
             Ok(Event::Ended(Err(error))) => return log::error!("the session ended: {error}"),
             Ok(Event::Signal(name)) => {

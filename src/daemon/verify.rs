@@ -21,6 +21,9 @@ pub(crate) fn open(root: &Path, options: VerifyOptions) -> Result<Verification> 
 fn refused(root: &Path, error: Error) -> anyhow::Error {
     let at = root.display();
     let kind = if let Error::Io { source, .. } = &error { Some(source.kind()) } else { None };
+    if let Error::StoreVersion { .. } = &error {
+        return anyhow!("{error}: use a newer regfs");
+    }
     match kind {
         Some(io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => anyhow!(
             "there is no registry in {at}: name the folder that is given to regfs mount, or to \

@@ -1,8 +1,16 @@
 //! The texts of the control files.
 
 use crate::fs::RegistryFs;
-use crate::fs::node::{CONTROL_NAME, ControlFile};
-use std::{fmt::Write as _, path::Path, sync::atomic::Ordering, time::SystemTime};
+use crate::fs::node::{CONTROL_NAME, ControlFile, Node};
+use crate::model::RepositoryName;
+use crate::registry::LayerUpload;
+use serde_json::{Value, json};
+use std::{
+    fmt::Write as _,
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    time::SystemTime,
+};
 
 /// A number for `.regfs/metrics`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +27,12 @@ pub struct Metric {
 
 /// Gives the counters of another part of the program.
 pub type MetricSource = Box<dyn Fn() -> Vec<Metric> + Send + Sync>;
+
+/// Gives what another part of the program says in `.regfs/status`, under which name.
+pub type StatusSource = Box<dyn Fn() -> (&'static str, Value) + Send + Sync>;
+
+/// How many open uploads a status has.
+const UPLOADS_SHOWN_MAX: usize = 100;
 
 impl RegistryFs {
     /// What a control file reads as now.
@@ -55,7 +69,7 @@ impl RegistryFs {
 
     fn status(&self) -> String {
         let uptime = SystemTime::now().duration_since(self.started_at).unwrap_or_default();
-        let status = serde_json::json!({
+        let mut status = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),
             "source": self.options.source,
@@ -66,12 +80,31 @@ impl RegistryFs {
             "uptime_seconds": uptime.as_secs(),
             "open_files": self.handles.count(),
             "open_uploads": self.uploads.count(),
+            "uploads": self.open_uploads(),
             "known_inodes": self.inodes.count(),
             "refusals": self.refusals.count(),
             "last_refusal": self.refusals.last(),
             "errors": errors_file(&self.options.mountpoint),
         });
+        for (name, value) in self.options.status.iter().map(|source| source()) {
+            status[name] = value;
+        }
         format!("{status:#}\n")
+    }
+
+    /// Uploads that somebody has open, each with how far it is.
+    fn open_uploads(&self) -> Vec<Value> {
+        let open = self.uploads.some(UPLOADS_SHOWN_MAX);
+        let shown = |(name, upload): (RepositoryName, Arc<dyn LayerUpload>)| {
+            // It may be finished by now.
+            let stat = upload.stat().ok()?;
+            Some(json!({
+                "path": self.path(&Node::Upload(name, stat.uuid)),
+                "bytes": stat.length,
+                "started_at": humantime::format_rfc3339_seconds(stat.started_at).to_string(),
+            }))
+        };
+        open.into_iter().filter_map(shown).collect()
     }
 
     /// The counters in Prometheus' text form.

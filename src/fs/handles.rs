@@ -269,8 +269,11 @@ impl Writers {
 /// map operation.
 #[derive(Default)]
 pub(super) struct Uploads {
-    table: Mutex<HashMap<UploadId, Weak<dyn LayerUpload>>>,
+    table: Mutex<HashMap<UploadId, OpenUpload>>,
 }
+
+/// An upload, and the repository that it was begun or taken up in.
+type OpenUpload = (RepositoryName, Weak<dyn LayerUpload>);
 
 /// How often, and after which pause, taking up an upload is tried again: the file may just have
 /// been closed here, or another thread may have taken it up a moment ago.
@@ -279,15 +282,15 @@ const TAKE_UP_PAUSE: Duration = Duration::from_millis(5);
 
 impl Uploads {
     /// Keeps an upload that has just begun.
-    pub(super) fn insert(&self, upload: &Arc<dyn LayerUpload>) {
+    pub(super) fn insert(&self, name: &RepositoryName, upload: &Arc<dyn LayerUpload>) {
         let mut table = self.table.lock();
-        table.retain(|_, upload| upload.strong_count() > 0);
-        table.insert(upload.uuid(), Arc::downgrade(upload));
+        table.retain(|_, (_, upload)| upload.strong_count() > 0);
+        table.insert(upload.uuid(), (name.clone(), Arc::downgrade(upload)));
     }
 
     /// The upload if some file of it is open.
     pub(super) fn get(&self, uuid: &UploadId) -> Option<Arc<dyn LayerUpload>> {
-        self.table.lock().get(uuid)?.upgrade()
+        self.table.lock().get(uuid)?.1.upgrade()
     }
 
     /// The upload, taken up again if no file of it is open. Errors: `UploadUnknown`, `UploadBusy`.
@@ -301,7 +304,7 @@ impl Uploads {
             }
             match registry.repository(name).layers().resume(uuid) {
                 Ok(upload) => {
-                    self.insert(&upload);
+                    self.insert(name, &upload);
                     return Ok(upload);
                 }
                 Err(Error::UploadBusy(_)) if tries < TAKE_UP_TRIES => {
@@ -315,7 +318,14 @@ impl Uploads {
 
     /// How many uploads are open.
     pub(super) fn count(&self) -> usize {
-        self.table.lock().values().filter(|upload| upload.strong_count() > 0).count()
+        self.table.lock().values().filter(|(_, upload)| upload.strong_count() > 0).count()
+    }
+
+    /// At most `count` of those that are open.
+    pub(super) fn some(&self, count: usize) -> Vec<(RepositoryName, Arc<dyn LayerUpload>)> {
+        let table = self.table.lock();
+        let open = table.values().filter_map(|(name, it)| Some((name.clone(), it.upgrade()?)));
+        open.take(count).collect()
     }
 }
 

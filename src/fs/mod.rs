@@ -42,7 +42,7 @@ mod turns;
 mod xattr;
 
 pub use attr::{Entry, FileStat};
-pub use control::{Metric, MetricSource, errors_file, quoted};
+pub use control::{Metric, MetricSource, StatusSource, errors_file, quoted};
 pub use inodes::Ino;
 pub use open::OpenMode;
 pub use rename::RenameMode;
@@ -94,6 +94,8 @@ pub struct FsOptions {
     pub read_only: bool,
     /// Counters of other parts, for `.regfs/metrics`.
     pub metrics: Vec<MetricSource>,
+    /// What other parts say in `.regfs/status`.
+    pub status: Vec<StatusSource>,
     /// Called when the kernel has let go of most inodes that it held: what they took can soon be
     /// given back to the system. It must not take long.
     pub many_are_forgotten: Option<Box<dyn Fn() + Send + Sync>>,

@@ -200,7 +200,7 @@ impl RegistryFs {
     ) -> Result<(Node, Handle)> {
         let (upload_name, repository) = upload_name(folder, name)?.ok_or(Fault::NotADirectory)?;
         let upload = self.repository(repository).layers().upload(&upload_name, attributes)?;
-        self.uploads.insert(&upload);
+        self.uploads.insert(repository, &upload);
         self.touch_folder(folder);
         Ok((Node::Upload(repository.clone(), upload.uuid()), Handle::Upload(upload)))
     }

@@ -291,7 +291,7 @@ impl RegistryFs {
             upload.cancel()?;
             return Err(error.into());
         }
-        self.uploads.insert(&upload);
+        self.uploads.insert(name, &upload);
         let node = Node::Upload(name.clone(), upload.uuid());
         self.inodes.rebind(&Node::Tag(name.clone(), tag.clone()), node);
         match replaced {

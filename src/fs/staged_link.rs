@@ -43,7 +43,7 @@ impl RegistryFs {
         }
         // It is renamed next, and need not be hashed again then.
         upload.settle(Box::new(Arc::clone(&upload)));
-        self.uploads.insert(&upload);
+        self.uploads.insert(repository, &upload);
         self.touch_folder(folder);
         self.entry(Node::Upload(repository.clone(), upload.uuid()))
     }

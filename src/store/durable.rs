@@ -18,6 +18,7 @@ use rustix::{
 };
 use std::{
     fs::File,
+    os::fd::BorrowedFd,
     path::{Path, PathBuf},
 };
 use uuid::Uuid;
@@ -91,7 +92,10 @@ impl Scratch {
     /// before. Where a file can have one name only it is moved.
     pub(super) fn publish_also(&self, from: Place<'_>, to: Place<'_>) -> Result<()> {
         let name = unique();
-        match fs::linkat(from.folder, from.at, &self.tmp, &name, AtFlags::empty()) {
+        let link = |folder: BorrowedFd<'_>, at: &Path| {
+            fs::linkat(folder, at, &self.tmp, &name, AtFlags::empty())
+        };
+        match from.folder.within(from.at, link) {
             Ok(()) => {}
             Err(Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => {
                 return move_over(from, to);

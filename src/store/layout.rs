@@ -25,12 +25,14 @@
 //!     ├── collector                              locked by the collector that runs
 //!     ├── collected/4c…/data                     blobs that the collector has taken out of blobs/
 //!     ├── signing-key.json                       signs schema 1 manifests that have no signatures
+//!     ├── mounts/UUID                            locked by who has the store mounted
 //!     ├── states/UUID                            an upload's running hash, good while mounted
 //!     ├── quarantine/sha256:4c…/                 content that was found damaged:
 //!     │   ├── reason                             when, and what is wrong with it
 //!     │   └── data                               the bytes; `data.2` when it happened twice
 //!     ├── verify-state.json                      how far an interrupted verification got
 //!     ├── verify-last.json                       how the last one that went to its end ended
+//!     ├── gc-last.json                           how the last collection ended
 //!     ├── tmp/                                   what is being made, until it is renamed into place
 //!     └── trash/                                 what was renamed out of place, until it is deleted
 //! ```
@@ -72,6 +74,10 @@ pub(super) const QUARANTINE: &str = "regfs/quarantine";
 pub(super) const VERIFY_STATE: &str = "regfs/verify-state.json";
 /// How the last verification that went to its end ended.
 pub(super) const VERIFY_LAST: &str = "regfs/verify-last.json";
+/// How the last collection ended.
+pub(super) const GC_LAST: &str = "regfs/gc-last.json";
+/// Marks of those who have the store mounted.
+pub(super) const MOUNTS: &str = "regfs/mounts";
 /// What is being made.
 pub(super) const TMP: &str = "regfs/tmp";
 /// What is being deleted.
@@ -122,7 +128,7 @@ pub(super) const STATES: &str = "hashstates/sha256";
 /// as a mirror; the file system.
 pub(super) const BESIDE: [&str; 3] = [OURS, "scheduler-state.json", "lost+found"];
 /// Everything of ours.
-const OURS: &str = "regfs";
+pub(super) const OURS: &str = "regfs";
 
 /// The folders that an algorithm's name becomes.
 pub(super) fn algorithm_path(algorithm: Algorithm) -> &'static str {

@@ -90,6 +90,11 @@ impl DocumentLengths {
         self.0.lock().put(*digest, Known { blob: Stamp::of(blob), document });
     }
 
+    /// Forgets all of them.
+    pub(super) fn forget(&self) {
+        self.0.lock().clear();
+    }
+
     /// A document of `digest` was read that has this length: another one is forgotten.
     pub(super) fn was_read(&self, digest: &Digest, read: u64) {
         let mut known = self.0.lock();

@@ -18,13 +18,16 @@ mod folder_time;
 mod follower;
 mod gate;
 mod hashing;
+mod last_runs;
 mod layout;
 mod lending;
 mod lengths;
 mod links;
 mod manifests;
+mod mounts;
 mod notes;
 mod opening;
+mod ownership;
 mod parts;
 mod progress;
 mod quarantine;
@@ -40,6 +43,8 @@ pub mod verify;
 mod walk;
 
 pub use collect::{CollectEvent, CollectOptions, Collected, Tally};
+pub use last_runs::{Amount, LastCollection, LastVerify};
+pub use mounts::Unclean;
 
 use crate::model::{AttributesChange, Component, Error, RepositoryName, Result};
 use crate::registry::{Capacity, Cursor, ReferenceCheck, Registry, Repository, RepositoryStat};
@@ -73,6 +78,8 @@ pub struct StoreOptions {
     pub reference_check: ReferenceCheck,
     /// Nothing is written, not even what opening would make; every change gives `ReadOnly`.
     pub read_only: bool,
+    /// It is opened to be mounted: until [`LocalRegistry::close`] a mark in it says so.
+    pub is_mount: bool,
 }
 
 /// What a store has done since it was opened.
@@ -96,6 +103,7 @@ impl StoreCounters {
 pub struct LocalRegistry {
     store: Arc<Store>,
     is_new: bool,
+    unclean: Option<Unclean>,
 }
 
 /// What every part of an open store needs. It lives as long as anything opened through it.
@@ -109,47 +117,35 @@ struct Store {
     upload_indexes: UploadIndexes,
     signing_key: signatures::StoreKey,
     document_lengths: lengths::DocumentLengths,
+    mark: mounts::Mark,
     /// Says that somebody has the store open.
     _lock: Option<opening::Lock>,
 }
 
 impl LocalRegistry {
-    /// Opens the store in the folder `root`, and makes it if it is new; the folder that it is made in must
-    /// be there. Errors: `StoreVersion`, `StoreSplit`.
-    pub fn open(root: &Path, options: &StoreOptions) -> Result<Self> {
-        if !options.read_only {
-            opening::make_root(root)?;
-        }
-        let root = Folder::top(root)?;
-        // Before anything is made: what a newer program has written is left alone.
-        let version = opening::check_version(&root)?;
-        let is_new = !root.has_folder(layout::REGISTRY)?;
-        if options.read_only && is_new {
-            return Err(Error::io("open", root.path_of(layout::REGISTRY))(Errno::NOENT));
-        }
-        let mut lock = opening::lock(&root, options.read_only)?;
-        let scratch = match options.read_only {
-            true => None,
-            false => Some(opening::make(&root, version)?),
-        };
-        if let (Some(scratch), Some(lock)) = (&scratch, &mut lock) {
-            sweep::sweep_scratch(scratch, sweep::leftover_age_min(lock.is_alone))?;
-            notes::sweep(&root)?;
-            lock.share(&root)?;
-        }
-        let store = Store {
-            root,
-            reference_check: options.reference_check,
-            scratch,
-            counters: StoreCounters::default(),
-            followers: Followers::default(),
-            upload_indexes: UploadIndexes::default(),
-            signing_key: signatures::StoreKey::default(),
-            document_lengths: lengths::DocumentLengths::default(),
-            _lock: lock,
-        };
-        collect::recover(&store);
-        Ok(Self { store: Arc::new(store), is_new })
+    /// Ends what was opened to be mounted, cleanly.
+    pub fn close(&self) -> Result<()> {
+        self.store.unmark()
+    }
+
+    /// What a mount has left that did not end cleanly, if one did not.
+    pub fn unclean(&self) -> Option<Unclean> {
+        self.unclean
+    }
+
+    /// How the last verification ended, if there was one.
+    pub fn last_verify(&self) -> Option<LastVerify> {
+        LastVerify::read(&self.store.root)
+    }
+
+    /// How the last collection ended, if there was one.
+    pub fn last_collection(&self) -> Option<LastCollection> {
+        LastCollection::read(&self.store.root)
+    }
+
+    /// Forgets what need not be remembered.
+    pub fn forget(&self) {
+        self.store.document_lengths.forget();
     }
 
     /// Whether there was no registry before it was opened.

@@ -42,7 +42,7 @@ use std::{
 
 /// What tells one boot of the system from every other; 36 characters.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-const BOOT_ID_LENGTH: usize = 36;
+pub(super) const BOOT_ID_LENGTH: usize = 36;
 /// Of the device, and of the mount.
 const MOUNT_LENGTH: usize = 2 * size_of::<u32>() + size_of::<u64>();
 /// Nanoseconds since 1970.
@@ -57,7 +57,7 @@ const STATE_AT: usize = TIME_AT + TIME_LENGTH;
 const LENGTH: usize = STATE_AT + STATE_LENGTH;
 
 /// The boot under which this runs; `None` where the system does not say, and then nothing is noted.
-fn boot() -> Option<&'static [u8]> {
+pub(super) fn boot() -> Option<&'static [u8]> {
     static BOOT: OnceLock<Option<Vec<u8>>> = OnceLock::new();
     let read = || {
         let text = fs::read(BOOT_ID).ok()?;

@@ -6,12 +6,11 @@
 
 use crate::model::{Digest, Error, Result};
 use crate::store::{Store, durable, folder, layout};
-use rustix::fs::{Gid, Stat, Uid, fchown, fstat};
+use rustix::fs::{Stat, fstat};
 use std::{
     fs::File,
     io::{self, Write as _},
-    os::fd::AsFd,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::SystemTime,
 };
 
@@ -125,35 +124,6 @@ impl Store {
         }
         let path = self.root.path_of(layout::quarantined(digest));
         Err(Error::io("add to", path)(io::Error::from(io::ErrorKind::StorageFull)))
-    }
-
-    /// Makes folders of ours, and gives them to whom the store belongs.
-    fn make_own_folders(&self, at: &Path) -> Result<()> {
-        let mut missing: Vec<&Path> =
-            at.ancestors().filter(|at| !at.as_os_str().is_empty()).collect();
-        missing.reverse();
-        for at in missing {
-            if self.root.make_folder(at)?
-                && let Some(made) = self.root.open_folder(at)?
-            {
-                self.make_own(&made, &self.root.path_of(at))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives what root has made to whom the store belongs: otherwise a mount of theirs could not
-    /// write there.
-    pub(super) fn make_own(&self, made: &impl AsFd, path: &Path) -> Result<()> {
-        if !rustix::process::geteuid().is_root() {
-            return Ok(());
-        }
-        let owner = self.root.stat_self()?;
-        let (uid, gid) = (Uid::from_raw(owner.st_uid), Gid::from_raw(owner.st_gid));
-        if let Err(errno) = fchown(made, Some(uid), Some(gid)) {
-            log::debug!("{} stays with root: {errno}", path.display());
-        }
-        Ok(())
     }
 }
 

@@ -29,23 +29,27 @@ pub(super) fn leftover_age_min(is_alone: bool) -> Duration {
 
 /// Deletes what was being made, or was removed, longer than `age_min` ago. What was removed just now
 /// another process may be about to put back.
-pub(super) fn sweep_scratch(scratch: &Scratch, age_min: Duration) -> Result<()> {
-    [scratch.tmp(), scratch.trash()].iter().try_for_each(|folder| sweep_folder(folder, age_min))
+/// Gives how many of either it was.
+pub(super) fn sweep_scratch(scratch: &Scratch, age_min: Duration) -> Result<(u64, u64)> {
+    Ok((sweep_folder(scratch.tmp(), age_min)?, sweep_folder(scratch.trash(), age_min)?))
 }
 
 /// By the time of change (ctime), which a rename sets: a link in the making may have been given any
 /// time of modification.
-fn sweep_folder(folder: &Folder, age_min: Duration) -> Result<()> {
+fn sweep_folder(folder: &Folder, age_min: Duration) -> Result<u64> {
+    let mut swept = 0;
     let mut directory = Directory::of(folder)?;
     while let Some(entry) = directory.next()? {
         let stat = folder.stat(&entry.name)?;
-        if stat.is_some_and(|stat| is_older(attributes(&stat).changed_at, age_min))
-            && let Err(error) = folder.remove_all(Path::new(&entry.name))
-        {
-            log::warn!("a leftover stays behind: {error}");
+        if !stat.is_some_and(|stat| is_older(attributes(&stat).changed_at, age_min)) {
+            continue;
+        }
+        match folder.remove_all(Path::new(&entry.name)) {
+            Ok(()) => swept += 1,
+            Err(error) => log::warn!("a leftover stays behind: {error}"),
         }
     }
-    Ok(())
+    Ok(swept)
 }
 
 /// Deletes a folder in `_uploads` that is no upload, when it is old. docker-registry leaves one

@@ -4,16 +4,15 @@
 //! up to which everything is done. Links are quick and are always gone through from the beginning:
 //! what was said of them earlier need not be true any more.
 
-use crate::model::{Error, Result};
+use crate::model::Result;
 use crate::store::{
-    Store, layout,
+    Store, last_runs, layout,
     verify::{Counts, Finding},
 };
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
-    io::Write as _,
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime},
 };
@@ -132,25 +131,13 @@ impl State {
 
     /// Keeps it in the store.
     pub(super) fn keep(&self, store: &Store) -> Result<()> {
-        write(store, layout::VERIFY_STATE, self)
+        last_runs::write(store, layout::VERIFY_STATE, self)
     }
 
     /// Forgets what is kept.
     pub(super) fn forget(store: &Store) -> Result<()> {
         store.root.remove_file(layout::VERIFY_STATE).map(drop)
     }
-}
-
-/// Writes a small file of ours, at once.
-pub(super) fn write(store: &Store, at: &str, what: &impl Serialize) -> Result<()> {
-    let draft = store.scratch()?.draft()?;
-    let path = draft.path();
-    let text = serde_json::to_vec_pretty(what)
-        .map_err(|error| Error::io("write", &path)(std::io::Error::from(error)))?;
-    draft.file().write_all(&text).map_err(Error::io("write", &path))?;
-    store.make_own(draft.file(), &path)?;
-    draft.sync()?;
-    draft.publish(store.root.place(at))
 }
 
 #[cfg(test)]

@@ -23,11 +23,10 @@ pub use finding::{Finding, Kind, Severity};
 pub use progress::{Counts, Progress};
 
 use crate::model::{Error, Result};
-use crate::store::{LocalRegistry, Store, StoreOptions, folder::Folder, layout, opening};
+use crate::store::{LastVerify, LocalRegistry, Store, StoreOptions, folder::Folder, layout};
 use ledger::State;
 use run::Run;
 use rustix::io::Errno;
-use serde::Serialize;
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicUsize, mpsc::SyncSender},
@@ -78,17 +77,6 @@ pub struct Outcome {
     pub unkept: Option<String>,
 }
 
-/// What is kept of the last run that went to its end: for who asks later.
-#[derive(Serialize)]
-struct Last {
-    finished_at: String,
-    seconds: u64,
-    clean: bool,
-    /// Whether only what had changed lately was looked at.
-    whole: bool,
-    counts: Counts,
-}
-
 /// A store that is to be verified.
 pub struct Verification {
     store: Arc<Store>,
@@ -107,7 +95,6 @@ impl Verification {
         if !top.has_folder(layout::REGISTRY)? {
             return Err(Error::io("open", top.path_of(layout::REGISTRY))(Errno::NOENT));
         }
-        let is_new = top.stat(layout::VERSION)?.is_none();
         let open = |read_only| {
             LocalRegistry::open(root, &StoreOptions { read_only, ..StoreOptions::default() })
         };
@@ -118,9 +105,6 @@ impl Verification {
             Err(error) => (open(true)?, Some(error)),
         };
         let store = registry.store;
-        if is_new && unwritable.is_none() {
-            opening::give_to_owner(&store)?;
-        }
         let state = if options.resume { State::read(&store) } else { None };
         if let Some(state) = &state {
             options.since = state.since;
@@ -169,13 +153,13 @@ impl Verification {
     }
 
     fn keep_last(&self, counts: &Counts, elapsed: Duration) -> Result<()> {
-        let last = Last {
+        let last = LastVerify {
             finished_at: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             seconds: elapsed.as_secs(),
             clean: counts.damage == 0,
             whole: self.options.since.is_none(),
             counts: *counts,
         };
-        ledger::write(&self.store, layout::VERIFY_LAST, &last)
+        last.keep(&self.store)
     }
 }
