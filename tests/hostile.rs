@@ -5,3 +5,7 @@
 mod common;
 #[path = "hostile/links.rs"]
 mod links;
+#[path = "hostile/manifests.rs"]
+mod manifests;
+#[path = "hostile/stores.rs"]
+mod stores;

@@ -72,18 +72,30 @@ pub(super) fn take_stale(root: &Folder) -> Result<Option<Unclean>> {
     let mut unclean: Option<Unclean> = None;
     let mut directory = Directory::of(&mounts)?;
     while let Some(entry) = directory.next()? {
-        let Some(file) = mounts.open_file(&entry.name, OFlags::RDONLY)? else { continue };
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => continue,
-            Err(errno) => return Err(Error::io("lock", mounts.path_of(&entry.name))(errno)),
+        match stale_boot(&mounts, Path::new(&entry.name)) {
+            Ok(Some(boot)) => {
+                let found = unclean.get_or_insert_default();
+                found.machine_went_down |= Some(&*boot) != notes::boot();
+            }
+            Ok(None) => {}
+            // Whatever it is, it is no mark of ours.
+            Err(error) => log::warn!("passed over: {error}"),
         }
-        let boot = mounts.read(&entry.name, notes::BOOT_ID_LENGTH as u64)?;
-        let found = unclean.get_or_insert_default();
-        found.machine_went_down |= boot.as_deref() != notes::boot();
-        mounts.remove_file(&entry.name)?;
     }
     Ok(unclean)
+}
+
+/// Takes away the mark `name` if it is stale; gives under which boot it was made.
+fn stale_boot(mounts: &Folder, name: &Path) -> Result<Option<Vec<u8>>> {
+    let Some(file) = mounts.open_file(name, OFlags::RDONLY)? else { return Ok(None) };
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => return Ok(None),
+        Err(errno) => return Err(Error::io("lock", mounts.path_of(name))(errno)),
+    }
+    let boot = mounts.read(name, notes::BOOT_ID_LENGTH as u64)?;
+    mounts.remove_file(name)?;
+    Ok(boot)
 }
 
 /// How many uploads there are, in all repositories.
