@@ -1,29 +1,7 @@
-//! Bytes as a layer: its TarSum does not depend on the pieces in which it comes, and neither does
-//! the reason why it has none.
+//! What `checks/tar.rs` says, with what the fuzzer invents.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use regfs::model::{
-    Result,
-    tarsum::{Hash, LayerSummer, Sums, Version},
-};
+#[path = "../checks/tar.rs"]
+mod tar;
 
-fuzz_target!(|bytes: &[u8]| {
-    for version in [Version::V0, Version::V1] {
-        let sums = |step| sums(version, bytes, step);
-        let whole = sums(bytes.len().max(1));
-        for step in [1, 7, 512, 1000] {
-            match (&whole, sums(step)) {
-                (Ok(whole), Ok(pieces)) => assert_eq!(whole.digest(&[]), pieces.digest(&[])),
-                (Err(whole), Err(pieces)) => assert_eq!(whole.to_string(), pieces.to_string()),
-                (whole, pieces) => panic!("{whole:?} and in pieces of {step} {pieces:?}"),
-            }
-        }
-    }
-});
-
-fn sums(version: Version, bytes: &[u8], step: usize) -> Result<Sums> {
-    let mut summer = LayerSummer::new(version, Hash::Sha256);
-    bytes.chunks(step).for_each(|piece| summer.update(piece));
-    summer.finish()
-}
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tar::check(bytes));
