@@ -37,7 +37,7 @@ pub(crate) enum Op {
 
 /// The calls that are recorded.
 pub(crate) const CALLS: &str = "openat2,mkdirat,renameat2,renameat,linkat,unlinkat,write,pwrite64,\
-    copy_file_range,ftruncate,fallocate,fdatasync,fsync,syncfs,newfstatat";
+    copy_file_range,ftruncate,fallocate,fdatasync,fsync,syncfs";
 
 /// How strace is told to show everything.
 pub(crate) const SHOW: &str = "-f -y -xx -s 2000000 -e quiet=attach,personality,thread-execve";
@@ -79,7 +79,8 @@ fn parse(line: &str) -> Option<Call<'_>> {
     let (name, rest) = line.split_once('(')?;
     let (arguments, result) = rest.rsplit_once(") = ").or_else(|| rest.rsplit_once(" = "))?;
     let arguments = arguments.trim_end().trim_end_matches(')');
-    let failed = result.starts_with('-') && name != "newfstatat";
+    // Marks are names that are looked for, and not there.
+    let failed = result.starts_with('-') && !arguments.contains("O_PATH");
     (!failed).then(|| Call { name, arguments: split(arguments), result })
 }
 
@@ -143,7 +144,7 @@ fn inside(path: &str, store: &str) -> Option<String> {
 
 fn operation(call: &Call<'_>, store: &str) -> Option<Op> {
     Some(match call.name {
-        "newfstatat" => {
+        "openat2" if call.arguments[2].contains("O_PATH") => {
             let path = text(call.arguments.get(1)?);
             return path.rsplit_once("/mark-")?.1.parse().ok().map(Op::Mark);
         }

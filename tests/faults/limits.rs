@@ -47,7 +47,7 @@ fn a_daemon_without_descriptors_refuses_and_goes_on_when_files_are_closed() {
         $ ls a/uploads
         ",
     );
-    mount.assert_error(&["a/layers", "EMFILE", "ulimit -n"]);
+    mount.assert_error(&["create a/uploads", "EMFILE", "ulimit -n"]);
     assert!(is_running(mount.pid()));
     verify(mount.store()).unwrap();
     reliability_row(
