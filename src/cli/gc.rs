@@ -2,7 +2,7 @@
 
 use crate::cli::output::{counted, plain, print};
 use crate::config;
-use crate::daemon::stop;
+use crate::daemon::{self, stop};
 use crate::store::{CollectEvent, CollectOptions, Collected, LocalRegistry, StoreOptions, Tally};
 use anyhow::{Context as _, Result, anyhow, bail};
 use bytesize::ByteSize;
@@ -38,8 +38,8 @@ refers to, and a layer without a manifest, too: rm them in a mount.
 A docker-registry that deletes a manifest leaves the links of its layers behind, and they keep the
 layers. --unreferenced-layers counts manifests only, as docker-registry garbage-collect does.
 
-Exit codes: 0 done; 1 failed, and what was removed until then is listed; 2 wrong usage; 130 and 143
-ended by Ctrl-C (SIGINT) and SIGTERM.";
+Exit codes: 0 done; 1 failed, and what was removed until then is listed; 2 wrong usage; 129, 130 and
+143 ended by SIGHUP, Ctrl-C (SIGINT) and SIGTERM.";
 
 /// What `regfs gc` takes.
 #[derive(Args, Debug)]
@@ -58,7 +58,7 @@ pub(super) struct GcArgs {
     /// Also remove layers that no manifest refers to, and that were linked before the grace period
     #[arg(long)]
     unreferenced_layers: bool,
-    /// Go on although there is no repository, so that all blobs go
+    /// Go on although no repository has anything, so that all blobs go
     #[arg(long)]
     all: bool,
     /// As JSON
@@ -75,6 +75,8 @@ pub(super) fn run(args: &GcArgs) -> Result<ExitCode> {
             "there is no registry in {shown}: give the folder that you mount, not the mountpoint"
         );
     }
+    daemon::log_warnings()?;
+    let stop = stop::watch_signals()?;
     let options = CollectOptions {
         dry_run: args.dry_run,
         grace: args.grace,
@@ -86,7 +88,6 @@ pub(super) fn run(args: &GcArgs) -> Result<ExitCode> {
     let store_options = StoreOptions { read_only: args.dry_run, ..StoreOptions::default() };
     let registry =
         LocalRegistry::open(&root, &store_options).with_context(|| format!("open {shown}"))?;
-    let stop = stop::watch_signals()?;
     let mut printer = Printer::begin(args.dry_run, args.json)?;
     let outcome = registry.collect(&options, &stop, &mut |event| printer.event(&event));
     printer.bar.finish_and_clear();
@@ -94,16 +95,17 @@ pub(super) fn run(args: &GcArgs) -> Result<ExitCode> {
         (0, _) | (_, true) => format!("nothing was removed from {shown}"),
         (things, false) => format!("{} removed from {shown} until then", were(things)),
     };
-    let outcome = match stop.load(Ordering::Relaxed) {
-        0 => outcome.with_context(|| removed),
-        _ => outcome.map_err(|_| anyhow!("stopped: {removed}, all else is where it was")),
-    };
-    printer.end(outcome.as_ref(), start.elapsed())?;
-    match (outcome, stop.load(Ordering::Relaxed)) {
-        (Ok(_), _) => Ok(ExitCode::SUCCESS),
-        (Err(error), 0) => Err(error),
-        (Err(error), signal) => {
-            eprintln!("regfs: {error}");
+    let signal = stop.load(Ordering::Relaxed);
+    let outcome = outcome.map_err(|error| match error.is_interrupted() {
+        true => anyhow!("stopped: {removed}, all else is where it was"),
+        false => anyhow::Error::new(error).context(removed),
+    });
+    let printed = printer.end(outcome.as_ref(), start.elapsed());
+    match outcome {
+        Ok(_) => printed.map(|()| ExitCode::SUCCESS),
+        Err(error) if signal == 0 => Err(error),
+        Err(error) => {
+            eprintln!("regfs: {}", daemon::explain(&error));
             Ok(stop::exit_code(signal))
         }
     }
@@ -183,7 +185,7 @@ impl Printer {
             (outcome, true) => {
                 let members = match outcome {
                     Ok(collected) => as_json(self.dry_run, collected, time),
-                    Err(error) => json!({"error": format!("{error:#}")}),
+                    Err(error) => json!({"error": daemon::explain(error)}),
                 };
                 let members = format!("{members:#}");
                 print(&format!("\n],{}\n", members.trim_start_matches('{')))

@@ -2,8 +2,8 @@
 
 use crate::cli::output::{counted, plain, print, write};
 use crate::config;
-use crate::daemon::stop;
 use crate::daemon::verify::{self, Counts, Ended, Finding, Outcome, Verification, VerifyOptions};
+use crate::daemon::{self, stop};
 use anyhow::{Result, anyhow};
 use bytesize::ByteSize;
 use clap::Args;
@@ -85,6 +85,7 @@ pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
         threads: args.threads.unwrap_or_else(processors),
         measure: is_shown,
     };
+    daemon::log_warnings()?;
     let verification = verify::open(&args.store, options)?;
     let stop = stop::watch_signals()?;
     if args.resume && verification.resumes_after().is_none() {

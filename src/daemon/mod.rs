@@ -344,10 +344,17 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     if error.downcast_ref::<ConfigError>().is_some() { 2 } else { 1 }
 }
 
+/// A command that is no daemon says on stderr what it passes over.
+pub(crate) fn log_warnings() -> Result<()> {
+    logging::start(0, "warn", None)
+}
+
 /// An error and its causes on one line, none of them twice.
 pub fn explain(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
+        // Rust puts the number behind what the system says.
+        let cause = cause.split(" (os error ").next().unwrap_or_default().to_owned();
         if text.is_empty() {
             text = cause;
         } else if !text.contains(&cause) {

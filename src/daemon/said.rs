@@ -38,11 +38,12 @@ fn unclean_in_words(unclean: &Unclean) -> String {
         _ => format!("{count} {what}s"),
     };
     let mut text = format!(
-        "the last mount did not end cleanly ({why}): deleted {} in the making and {removed} removed; {} \
-         to go on with",
-        many(made, "thing"),
-        many(uploads, "upload")
+        "the last mount did not end cleanly ({why}): deleted {} in the making and {removed} removed",
+        many(made, "thing")
     );
+    if let Some(uploads) = uploads {
+        text += &format!("; {} to go on with", many(uploads, "upload"));
+    }
     if is_shared {
         text += "; what is younger than an hour was left, as others have the store open";
     }
@@ -98,7 +99,7 @@ mod tests {
 
     #[test]
     fn an_unclean_end_is_one_line() {
-        let unclean = Unclean { made: 3, removed: 2, uploads: 1, ..Unclean::default() };
+        let unclean = Unclean { made: 3, removed: 2, uploads: Some(1), ..Unclean::default() };
         assert_eq!(
             unclean_in_words(&unclean),
             "the last mount did not end cleanly (it was killed): deleted 3 things in the making and 2 \

@@ -254,6 +254,11 @@ impl Error {
         )
     }
 
+    /// Whether it is nothing but that somebody wanted it to end.
+    pub fn is_interrupted(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::Interrupted)
+    }
+
     /// Whether content is not what the name says that it was to have.
     pub fn is_mismatch(&self) -> bool {
         matches!(self, Self::DigestMismatch { .. } | Self::TarInvalid { .. } | Self::GzipInvalid(_))

@@ -5,7 +5,7 @@ use crate::registry::Layer;
 use crate::store::{
     Store,
     attributes::{attributes, is_denied, make_plain, stat},
-    durable,
+    collect, durable,
     folder::{self, Folder, Place},
     gate::Passage,
     layout, links,
@@ -35,26 +35,35 @@ const READ_PAUSE: Duration = Duration::from_millis(10);
 impl Store {
     /// What the system knows of a blob. Errors: `Damaged` when it is not a file, or in quarantine.
     pub(super) fn stat_blob(&self, digest: &Digest) -> Result<Option<Stat>> {
-        match self.root.stat(layout::blob(digest))? {
+        let stat = || self.root.stat(layout::blob(digest));
+        let stat = match stat()? {
+            None if self.is_brought_back(digest)? => stat()?,
+            stat => stat,
+        };
+        match stat {
             Some(stat) if !folder::is_file(&stat) => Err(not_a_file(digest)),
-            Some(stat) => Ok(Some(stat)),
-            None => self.check_quarantine(digest).map(|()| None),
+            stat => Ok(stat),
         }
+    }
+
+    /// Whether a blob that is not there is there again: the collector may have just taken it out. Errors:
+    /// `Damaged` when it is in quarantine.
+    fn is_brought_back(&self, digest: &Digest) -> Result<bool> {
+        Ok(collect::bring_back(self, digest)? || self.check_quarantine(digest).map(|()| false)?)
     }
 
     /// Opens a blob. Errors: `Damaged` when it is not a file, or in quarantine.
     pub(super) fn open_blob(&self, digest: &Digest) -> Result<Option<LocalLayer>> {
         let at = layout::blob(digest);
-        let file = match self.root.open_quietly(&at, OFlags::RDONLY) {
-            Err(Error::Io { source, .. }) if is_symlink(&source) => {
-                return Err(not_a_file(digest));
-            }
-            opened => opened?,
+        let open = || match self.root.open_quietly(&at, OFlags::RDONLY) {
+            Err(Error::Io { source, .. }) if is_symlink(&source) => Err(not_a_file(digest)),
+            opened => opened,
         };
-        match file {
-            Some(file) => LocalLayer::new(*digest, file, &self.root.path_of(&at)).map(Some),
-            None => self.check_quarantine(digest).map(|()| None),
-        }
+        let file = match open()? {
+            None if self.is_brought_back(digest)? => open()?,
+            file => file,
+        };
+        file.map(|file| LocalLayer::new(*digest, file, &self.root.path_of(&at))).transpose()
     }
 
     /// The bytes of a manifest's blob, which hash to `digest`. Errors: `ManifestTooLarge`,

@@ -130,7 +130,7 @@ impl Scratch {
 }
 
 /// Whether there is no room, or none for this user.
-fn is_full(error: &std::io::Error) -> bool {
+pub(super) fn is_full(error: &std::io::Error) -> bool {
     [Errno::NOSPC, Errno::DQUOT]
         .map(|errno| Some(errno.raw_os_error()))
         .contains(&error.raw_os_error())

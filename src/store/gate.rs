@@ -13,6 +13,7 @@
 use crate::model::{Digest, Error, Result};
 use crate::store::{
     Store,
+    attributes::attributes,
     folder::{self, Folder},
     layout,
     links::Link,
@@ -26,7 +27,7 @@ use rustix::{
 use std::{
     fs::File,
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// Only who may write the store may take these locks: they keep others waiting. See `opening.rs` for
@@ -40,7 +41,9 @@ const DRAIN_MAX: Duration = Duration::from_secs(2);
 /// How long it lets others publish before it tries again.
 const DRAIN_PAUSE: Duration = Duration::from_millis(500);
 /// Between two tries of a lock: from the first to the last of these, doubled each time.
-const TRY_PAUSES: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(10));
+const TRY_PAUSES: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(2));
+/// How long the collector leaves the gate open at least, so that whoever has waited tries.
+pub(super) const OPEN_PAUSE: Duration = Duration::from_millis(4);
 
 /// As long as somebody has this, the collector removes nothing.
 #[must_use = "the gate is passed as long as this is held"]
@@ -60,6 +63,15 @@ impl Closed {
     pub(super) fn moves(&self) -> Result<u64> {
         moves(&self.gate)
     }
+
+    /// What time it is for the files of the store, which may lie on another machine.
+    pub(super) fn now(&self) -> Result<SystemTime> {
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let times = Timestamps { last_access: now, last_modification: now };
+        fs::futimens(&self.gate, &times).map_err(Error::io("change", layout::GATE))?;
+        let stat = fs::fstat(&self.gate).map_err(Error::io("stat", layout::GATE))?;
+        Ok(attributes(&stat).changed_at)
+    }
 }
 
 /// The length of the gate's file counts them: it takes no room, and a clock may go back.
@@ -71,7 +83,8 @@ impl Store {
     /// Waits until no collector removes anything, and keeps it from doing so. Not for who has passed
     /// already: a collector that waits meanwhile would let neither through. Errors: `StoreBusy`.
     pub(super) fn pass(&self) -> Result<Passage> {
-        let lock = |at| self.lock_within(at, FlockOperation::NonBlockingLockShared, PATIENCE);
+        let operation = FlockOperation::NonBlockingLockShared;
+        let lock = |at| self.lock_within(at, operation, PATIENCE, &|| Ok(()));
         let busy = || Error::StoreBusy("its collector has stopped others for a minute");
         let turnstile = lock(layout::TURNSTILE)?.ok_or_else(busy)?;
         let gate = lock(layout::GATE)?.ok_or_else(busy)?;
@@ -79,10 +92,11 @@ impl Store {
         Ok(Passage { gate })
     }
 
-    /// Waits until nobody is publishing, and lets nobody begin. Errors: `StoreBusy`.
-    pub(super) fn close_gate(&self) -> Result<Closed> {
-        let lock =
-            |at, patience| self.lock_within(at, FlockOperation::NonBlockingLockExclusive, patience);
+    /// Waits until nobody is publishing, and lets nobody begin; as long as `go_on` has no reason not to.
+    /// Errors: `StoreBusy`.
+    pub(super) fn close_gate(&self, go_on: &dyn Fn() -> Result<()>) -> Result<Closed> {
+        let operation = FlockOperation::NonBlockingLockExclusive;
+        let lock = |at, patience| self.lock_within(at, operation, patience, go_on);
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
             if let Some(turnstile) = lock(layout::TURNSTILE, PATIENCE)? {
@@ -101,11 +115,13 @@ impl Store {
     /// Takes a lock as soon as others let it. `None` when they have not within `patience`.
     fn lock_within(
         &self, at: &str, operation: FlockOperation, patience: Duration,
+        go_on: &dyn Fn() -> Result<()>,
     ) -> Result<Option<File>> {
         let (mut pause, pause_max) = TRY_PAUSES;
         let start = Instant::now();
         let file = open(&self.root, at)?;
         while !try_lock(&file, operation).map_err(Error::io("lock", self.root.path_of(at)))? {
+            go_on()?;
             if start.elapsed() >= patience {
                 return Ok(None);
             }
@@ -128,27 +144,32 @@ impl Store {
     /// Renews the time of the blob's last change, before it is linked. `false` when there is none, or
     /// it is another user's: then it has to be written again.
     pub(super) fn renew(&self, digest: &Digest, _passage: &Passage) -> Result<bool> {
+        match self.touch(digest) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::PERM | Errno::ACCESS) => Ok(false),
+            Err(errno) => Err(Error::io("renew", self.root.path_of(layout::blob(digest)))(errno)),
+        }
+    }
+
+    /// Renews the time of what `link` leads to before the link is removed: a collector leaves it alone for
+    /// its grace period from now on. Until then it is in use, so no gate is passed; and no link stays for
+    /// the sake of this.
+    pub(super) fn let_age(&self, link: Result<Option<Link>>) {
+        if let Ok(Some(Link { digest, .. })) = link
+            && let Err(error) = self.touch(&digest)
+        {
+            log::debug!("{digest} may be collected before its grace period ends: {error}");
+        }
+    }
+
+    fn touch(&self, digest: &Digest) -> Result<(), Errno> {
         let times = Timestamps {
             last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
             last_modification: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
         };
-        let at = layout::blob(digest);
-        match fs::utimensat(&self.root, &at, &times, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(()) => Ok(true),
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::PERM | Errno::ACCESS) => Ok(false),
-            Err(errno) => Err(Error::io("renew", self.root.path_of(at))(errno)),
-        }
-    }
-}
-
-impl Store {
-    /// Renews the time of what `link` leads to before the link is removed: a collector leaves it alone for
-    /// its grace period from now on. That it leads nowhere, or to what is another user's, is fine.
-    pub(super) fn let_age(&self, link: Result<Option<Link>>) -> Result<()> {
-        if let Ok(Some(link)) = link {
-            self.renew(&link.digest, &self.pass()?)?;
-        }
-        Ok(())
+        self.root.within(&layout::blob(digest), |folder, name| {
+            fs::utimensat(folder, name, &times, AtFlags::SYMLINK_NOFOLLOW)
+        })
     }
 }
 

@@ -69,7 +69,6 @@ impl LastVerify {
 
 impl LastCollection {
     /// A collection that has just ended.
-    #[expect(dead_code, reason = "the collector does not keep it yet")]
     pub(super) fn new(started_at: SystemTime, elapsed: Duration, collected: &Collected) -> Self {
         Self {
             started_at: humantime::format_rfc3339_seconds(started_at).to_string(),
@@ -80,7 +79,6 @@ impl LastCollection {
     }
 
     /// Keeps it in the store.
-    #[expect(dead_code, reason = "the collector does not keep it yet")]
     pub(super) fn keep(&self, store: &Store) -> Result<()> {
         write(store, layout::GC_LAST, self)
     }

@@ -118,6 +118,7 @@ impl Store {
 
     /// Removes a revision, with the signatures on it, at once. `false` when it is not there.
     fn remove_revision(&self, folder: &Folder, digest: &Digest) -> Result<bool> {
+        self.let_age(links::read(folder, layout::revision_link(digest)));
         self.scratch()?.delete(folder.place(&layout::revision(digest)), layout::LINK)
     }
 
@@ -292,7 +293,8 @@ impl ManifestService for LocalRepository {
         self.store.scratch()?;
         let digest = *manifest.digest();
         let check = || check_put(self, manifest, put_as, self.store.reference_check);
-        // Before a folder is made for it.
+        // Before a folder is made for it; what it refers to stays from here on.
+        let passage = self.store.pass()?;
         let tag = check()?;
         let mut is_again = false;
         let put = |folder: Folder| {
@@ -300,7 +302,6 @@ impl ManifestService for LocalRepository {
             if mem::replace(&mut is_again, true) {
                 check()?;
             }
-            let passage = self.store.pass()?;
             // 1. Who says that it is good, and the content.
             match manifest.signed() {
                 None => self.store.write_blob(&digest, manifest.bytes(), &passage)?,
@@ -347,6 +348,11 @@ impl ManifestService for LocalRepository {
             };
         }
         self.check_name(&folder, &found, &reference, to)?;
+        let passage = self.store.pass()?;
+        if folder.stat(layout::revision_link(&found.digest))?.is_none() {
+            // Nothing but the tag leads there, as in a store of docker-registry 2.1.
+            self.store.note_move(&passage)?;
+        }
         if retag == Retag::Exchange {
             let other = Reference::Tag(to.clone());
             self.check_name(&folder, &self.resolve(&folder, &other)?, &other, from)?;
@@ -381,9 +387,7 @@ impl ManifestService for LocalRepository {
         let removed = match reference {
             Reference::Tag(tag) => self.store.remove_tag(&folder, tag)?,
             Reference::Digest(digest) => {
-                let at = layout::revision_link(digest);
-                if folder.stat(&at)?.is_some() {
-                    self.store.let_age(links::read(&folder, &at))?;
+                if folder.stat(layout::revision_link(digest))?.is_some() {
                     self.store.remove_tags_of(&folder, digest)?;
                     self.store.remove_revision(&folder, digest)?
                 } else {

@@ -272,6 +272,10 @@ impl Registry for LocalRegistry {
         };
         match empty {
             Ok(()) => {
+                drop(passage);
+                if let Some(folder) = removed.open_folder()? {
+                    self.store.let_revisions_age(&folder);
+                }
                 removed.delete();
                 Ok(())
             }

@@ -18,8 +18,12 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, Instant},
 };
 use uuid::Uuid;
+
+/// How long uploads are counted at most.
+const COUNT_MAX: Duration = Duration::from_millis(50);
 
 /// What an end that was not clean has left, and what was done about it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,8 +36,8 @@ pub struct Unclean {
     pub made: u64,
     /// Removed things that were deleted.
     pub removed: u64,
-    /// Uploads that can be gone on with.
-    pub uploads: u64,
+    /// Uploads that can be gone on with; `None` where it takes long to count them.
+    pub uploads: Option<u64>,
 }
 
 /// The mark of this process, while it is there.
@@ -98,11 +102,16 @@ fn stale_boot(mounts: &Folder, name: &Path) -> Result<Option<Vec<u8>>> {
     Ok(boot)
 }
 
-/// How many uploads there are, in all repositories.
-pub(super) fn count_uploads(store: &Arc<Store>) -> Result<u64> {
+/// How many uploads there are, in all repositories; `None` where it takes long to look: nobody is to wait
+/// for a mount.
+pub(super) fn count_uploads(store: &Arc<Store>) -> Result<Option<u64>> {
+    let start = Instant::now();
     let mut count = 0;
     let mut walk = Walk::new(Arc::clone(store))?;
     while let Some((name, _)) = walk.next()? {
+        if start.elapsed() > COUNT_MAX {
+            return Ok(None);
+        }
         let at = layout::repository(&name).join(layout::UPLOADS);
         let Some(uploads) = store.root.open_folder(at)? else { continue };
         let mut directory = Directory::of(&uploads)?;
@@ -116,5 +125,5 @@ pub(super) fn count_uploads(store: &Arc<Store>) -> Result<u64> {
             }
         }
     }
-    Ok(count)
+    Ok(Some(count))
 }

@@ -76,7 +76,7 @@ impl LocalRegistry {
         if let Some(unclean) = &mut unclean {
             unclean.uploads = mounts::count_uploads(&store).unwrap_or_else(|error| {
                 log::warn!("uploads could not be counted: {error}");
-                0
+                None
             });
         }
         Ok(Self { store, is_new, unclean })
@@ -104,8 +104,10 @@ fn make_root(root: &Path) -> Result<()> {
 
 /// Makes what a store needs, as far as it is missing.
 fn make(root: &Folder, version: Option<u32>) -> Result<Scratch> {
-    let (registrys, ours) =
-        ([layout::BLOBS, layout::REPOSITORIES], [layout::NOTES, layout::TMP, layout::TRASH]);
+    let (registrys, ours) = (
+        [layout::BLOBS, layout::REPOSITORIES],
+        [layout::NOTES, layout::TMP, layout::TRASH, layout::COLLECTED],
+    );
     registrys.iter().try_for_each(|at| root.make_folders(at))?;
     ours.iter().try_for_each(|at| ownership::make_folders(root, at))?;
     // Better said now than at the first change.
@@ -130,11 +132,6 @@ fn lock_mode(root: &Folder) -> Result<Mode> {
     let folder = Path::new(layout::GATE).parent().map(|folder| root.stat(folder)).transpose()?;
     let writers = folder.flatten().map_or(0, |stat| stat.st_mode & 0o222);
     Ok(gate::LOCK_MODE | Mode::from_raw_mode(writers | writers << 1))
-}
-
-/// Gives what the collector has just made to whom the store belongs.
-pub(super) fn give_to_owner(store: &Store) -> Result<()> {
-    ownership::give_folder(&store.root, layout::COLLECTED)
 }
 
 /// Says for as long as it lives that somebody has the store open.

@@ -222,6 +222,21 @@ impl Store {
             || has_tag(folder)?;
         if has_something { Err(Error::NotEmpty(name.clone())) } else { Ok(()) }
     }
+
+    /// As [`Store::let_age`], of all manifests of a repository that is being removed.
+    pub(super) fn let_revisions_age(self: &Arc<Self>, repository: &Folder) {
+        let let_age = || {
+            let mut revisions =
+                self.digests(Some(repository), &Algorithm::OF_BYTES, layout::revisions)?;
+            while let Some((digest, _)) = revisions.next()? {
+                self.let_age(links::read(repository, layout::revision_link(&digest)));
+            }
+            Ok::<_, Error>(())
+        };
+        if let Err(error) = let_age() {
+            log::debug!("what it had may be collected before its grace period ends: {error}");
+        }
+    }
 }
 
 /// Whether there is a tag in the repository, wherever it leads.
@@ -287,7 +302,7 @@ impl LayerService for LocalRepository {
         let repository = self.store.open_repository(&self.name)?;
         let repository = repository.ok_or_else(|| self.layer_unknown(digest))?;
         let at = layout::layer_link(digest);
-        self.store.let_age(links::read(&repository, &at))?;
+        self.store.let_age(links::read(&repository, &at));
         match links::remove(&repository, &at)? {
             true => {
                 self.store.area_changed(&repository, Area::Layers);

@@ -53,7 +53,8 @@ impl Walk {
     fn enter(&mut self, name: Option<RepositoryName>) -> Result<bool> {
         let at = layout::namespace(name.as_ref());
         let Some(folder) = self.store.root.open_folder(at)? else { return Ok(false) };
-        self.stack.push(Level { name, directory: Directory::of(&folder)? });
+        let Some(directory) = Directory::open(&folder)? else { return Ok(false) };
+        self.stack.push(Level { name, directory });
         Ok(true)
     }
 

@@ -11,8 +11,11 @@ use crate::store::{
     collect::{CollectEvent, Tell, check_is_to_go_on},
     directory::Directory,
     folder::{self, Folder},
-    layout, links,
+    layout,
+    links::{self, Link},
 };
+use rustix::fs::Stat;
+use serde_json::Value;
 use std::{
     collections::HashSet, ffi::OsStr, path::Path, sync::atomic::AtomicUsize, time::SystemTime,
 };
@@ -32,7 +35,6 @@ type Mark = u64;
 pub(super) struct Marks {
     blobs: HashSet<Mark>,
     scanned: HashSet<Mark>,
-    has_repositories: bool,
     links: u64,
     manifests: u64,
 }
@@ -52,11 +54,6 @@ impl Marks {
         mark_of(hex).is_none_or(|mark| self.blobs.contains(&mark))
     }
 
-    /// Whether there is anything in the folder of repositories.
-    pub(super) fn has_repositories(&self) -> bool {
-        self.has_repositories
-    }
-
     /// How many links were read.
     pub(super) fn links(&self) -> u64 {
         self.links
@@ -69,6 +66,29 @@ impl Marks {
 
     fn add(&mut self, hex: &str) {
         self.blobs.extend(mark_of(hex));
+    }
+
+    /// Marks everything that looks like a digest in a manifest.
+    fn add_digests_of(&mut self, manifest: &[u8]) {
+        self.add_digests_in(manifest);
+        // Escapes may hide it.
+        if manifest.contains(&b'\\')
+            && let Ok(value) = serde_json::from_slice(manifest)
+        {
+            self.add_digests_below(&value);
+        }
+    }
+
+    fn add_digests_below(&mut self, value: &Value) {
+        match value {
+            Value::String(text) => self.add_digests_in(text.as_bytes()),
+            Value::Array(values) => values.iter().for_each(|value| self.add_digests_below(value)),
+            Value::Object(members) => members.iter().for_each(|(name, value)| {
+                self.add_digests_in(name.as_bytes());
+                self.add_digests_below(value);
+            }),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
     }
 
     /// Marks everything that looks like a digest in `text`.
@@ -135,7 +155,6 @@ impl Marker<'_> {
         let Some(folder) = self.store.root.open_folder(layout::REPOSITORIES)? else {
             return Ok(());
         };
-        self.marks.has_repositories = Directory::of(&folder)?.next()?.is_some();
         self.walk(&folder, Place::Repositories, 0)
     }
 
@@ -177,7 +196,7 @@ impl Marker<'_> {
             }
             self.count_link()?;
             let at = Path::new(&entry.name).join(layout::TAG_LINK);
-            if !self.counts(folder, &at, Place::Manifests)? {
+            if !self.counts(folder, &at)? {
                 continue;
             }
             match links::read(folder, &at) {
@@ -198,18 +217,22 @@ impl Marker<'_> {
     /// The link `at`, in a folder that is named by a digest, too: of a damaged link that says what it was.
     fn link(&mut self, folder: &Folder, at: &Path, named: &OsStr, place: Place) -> Result<()> {
         self.count_link()?;
-        if !self.counts(folder, at, place)? {
+        if !self.counts(folder, at)? {
             return Ok(());
         }
         let named = named.to_str();
-        self.marks.blobs.extend(named.and_then(mark_of));
         let digest = match links::read(folder, at) {
+            // Under its own name a manifest finds it without its link.
+            Ok(Some(link)) if place == Place::Layers && self.is_stale(&link, named) => {
+                return Ok(());
+            }
             Ok(link) => link.map(|link| link.digest),
             Err(Error::LinkDamaged { .. }) => {
                 named.and_then(|hex| Digest::from_hex(Algorithm::Sha256, hex).ok())
             }
             Err(error) => return Err(error),
         };
+        self.marks.blobs.extend(named.and_then(mark_of));
         match digest {
             Some(digest) if place == Place::Revisions => self.manifest(&digest),
             Some(digest) => {
@@ -235,21 +258,21 @@ impl Marker<'_> {
         }
         if let Some(bytes) = self.store.read_manifest(digest)? {
             self.marks.manifests += 1;
-            self.marks.add_digests_in(&bytes);
+            self.marks.add_digests_of(&bytes);
         }
         Ok(())
     }
 
     /// Whether the link `at` has changed since such a time that it counts.
-    fn counts(&self, folder: &Folder, at: &Path, place: Place) -> Result<bool> {
-        let changed = match self.scope {
-            Scope::Everything => None,
-            Scope::Since(since) => Some(since),
-        };
-        let linked = self.layers_since.filter(|_| place == Place::Layers);
-        let Some(since) = changed.max(linked) else { return Ok(true) };
-        let stat = folder.stat(at)?;
-        Ok(stat.is_some_and(|stat| attributes::attributes(&stat).changed_at >= since))
+    fn counts(&self, folder: &Folder, at: &Path) -> Result<bool> {
+        let Scope::Since(since) = self.scope else { return Ok(true) };
+        Ok(folder.stat(at)?.is_some_and(|stat| !is_older(&stat, since)))
+    }
+
+    /// Whether a layer's link counts for nothing: it is old, and says nothing but its name.
+    fn is_stale(&self, link: &Link, named: Option<&str>) -> bool {
+        let is_old = self.layers_since.is_some_and(|since| is_older(&link.stat, since));
+        is_old && named == Some(&link.digest.hex())
     }
 
     fn count_link(&mut self) -> Result<()> {
@@ -257,6 +280,10 @@ impl Marker<'_> {
         (self.tell)(CollectEvent::Marking(self.marks.links));
         check_is_to_go_on(self.stop)
     }
+}
+
+fn is_older(stat: &Stat, since: SystemTime) -> bool {
+    attributes::attributes(stat).changed_at < since
 }
 
 /// Behind a symbolic link there may be whole repositories, for a docker-registry that follows it.
@@ -290,5 +317,8 @@ mod tests {
         assert!(marks.has(&one) && marks.has(&two) && marks.has(&three));
         assert!(!marks.has(&Digest::sha256(b"4").hex()));
         assert!(marks.has("no hash"));
+        let hidden = Digest::sha256(b"5").hex();
+        marks.add_digests_of(format!("{{\"digest\":[\"sha256\\u003a{hidden}\"]}}").as_bytes());
+        assert!(marks.has(&hidden));
     }
 }

@@ -23,7 +23,9 @@ use crate::store::{
     attributes::attributes,
     directory::Directory,
     folder::{self, Folder},
-    layout, opening,
+    gate::{self, Closed},
+    last_runs::LastCollection,
+    layout,
 };
 use marks::{Marker, Marks, Scope};
 use out::{Out, Taken};
@@ -39,7 +41,7 @@ use std::{
 };
 
 pub use collected::{CollectEvent, CollectOptions, Collected, Tally};
-pub(super) use out::recover;
+pub(super) use out::{bring_back, recover};
 
 /// How many blobs are taken out while publishers wait.
 const BATCH: usize = 64;
@@ -47,10 +49,10 @@ const BATCH: usize = 64;
 const ROUND_MIN: usize = 1 << 16;
 /// How long docker-registry may take between finding a blob and linking it. Besides, what is younger
 /// than the grace period is not touched at all.
-const SETTLE: Duration = Duration::from_secs(2);
+const SETTLE: Duration = Duration::from_secs(5);
 /// How often is looked meanwhile whether to stop.
 const SETTLE_STEP: Duration = Duration::from_millis(100);
-/// By how much the clock that files get their time from may be behind.
+/// More than one tick of the clock that files get their times from.
 const CLOCK_SLACK: Duration = Duration::from_secs(1);
 /// A clock that is being corrected runs slower by less than one part in so many.
 const CLOCK_DRIFT: u32 = 1000;
@@ -74,7 +76,7 @@ impl Garbage {
     }
 }
 
-/// When a collection began.
+/// When a collection began, by the clock that files get their times from.
 #[derive(Clone, Copy)]
 struct Start {
     at: SystemTime,
@@ -82,15 +84,15 @@ struct Start {
 }
 
 impl Start {
-    fn now() -> Self {
-        Self { at: SystemTime::now(), counted_from: Instant::now() }
+    fn of(closed: &Closed) -> Result<Self> {
+        Ok(Self { at: closed.now()?, counted_from: Instant::now() })
     }
 
-    /// Whether what has changed since has a later time than what had before. Not so when somebody has
-    /// set the clock back.
-    fn is_before_now(&self) -> bool {
-        let passed = self.counted_from.elapsed();
-        let shown = self.at.elapsed().unwrap_or_default();
+    /// Whether what has changed between the two has a later time than what had before. Not so when
+    /// somebody has set the clock back.
+    fn is_before(self, later: Self) -> bool {
+        let passed = later.counted_from.duration_since(self.counted_from);
+        let shown = later.at.duration_since(self.at).unwrap_or_default();
         shown + CLOCK_SLACK + passed / CLOCK_DRIFT >= passed
     }
 }
@@ -113,20 +115,23 @@ impl LocalRegistry {
         let store = &self.store;
         let mut run = Run { store, options, stop, tell, collected: Collected::default() };
         if options.dry_run {
-            let start = Start::now();
+            let start = Start { at: SystemTime::now(), counted_from: Instant::now() };
             let marks = run.mark(Scope::Everything, start)?;
             run.sweep(&Marked { marks, start, moves: 0 }, None)?;
             run.uploads(start.at)?;
             return Ok(run.collected);
         }
         store.scratch()?;
-        let out = Out::open(store)?;
-        // Who collects as root must not keep the store's owner out.
-        opening::give_to_owner(store)?;
-        let marked = run.mark_steadily(|_| Scope::Everything)?;
-        run.sweep(&marked, Some(&out))?;
-        run.uploads(marked.start.at)?;
-        Ok(run.collected)
+        let out = Out::begin(store)?;
+        let outcome = run.collect(&out);
+        match (outcome, out.end()) {
+            (outcome, Ok(())) => outcome,
+            (Ok(_), Err(error)) => Err(error),
+            (Err(cause), Err(error)) => {
+                log::error!("{cause}");
+                Err(error)
+            }
+        }
     }
 }
 
@@ -140,15 +145,31 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    fn collect(mut self, out: &Out<'_>) -> Result<Collected> {
+        let marked = self.mark_steadily(|_| Scope::Everything)?;
+        self.sweep(&marked, Some(out))?;
+        self.uploads(marked.start.at)?;
+        let Start { at, counted_from } = marked.start;
+        let last = LastCollection::new(at, counted_from.elapsed(), &self.collected);
+        if let Err(error) = last.keep(self.store) {
+            log::warn!("what was collected is not noted in the store: {error}");
+        }
+        Ok(self.collected)
+    }
+
+    fn close_gate(&self) -> Result<Closed> {
+        self.store.close_gate(&|| check_is_to_go_on(self.stop))
+    }
+
     /// Marks what is in use, while links stay where they are.
     fn mark_steadily(&mut self, scope: impl Fn(Start) -> Scope) -> Result<Marked> {
         for _ in 0..MARKS_MAX {
             let (start, moves) = {
-                let closed = self.store.close_gate()?;
-                (Start::now(), closed.moves()?)
+                let closed = self.close_gate()?;
+                (Start::of(&closed)?, closed.moves()?)
             };
             let marks = self.mark(scope(start), start)?;
-            if self.store.close_gate()?.moves()? == moves {
+            if self.close_gate()?.moves()? == moves {
                 return Ok(Marked { marks, start, moves });
             }
         }
@@ -208,9 +229,10 @@ impl Run<'_> {
                 garbage.push(Garbage { digest, bytes, changed_at });
             }
         }
-        if !garbage.is_empty() && !marked.marks.has_repositories() && !self.options.all {
+        if !garbage.is_empty() && marked.marks.links() == 0 && !self.options.all {
             let path = self.store.root.path_of(layout::REPOSITORIES);
-            let reason = "there is no repository, and all blobs would go; --all if that is meant";
+            let reason =
+                "no repository has anything, and all blobs would go; --all if that is meant";
             return Err(Error::Unclear { path, reason });
         }
         Ok(())
@@ -226,19 +248,69 @@ impl Run<'_> {
     fn end_all(
         &mut self, garbage: &mut Vec<Garbage>, marked: &Marked, out: Option<&Out<'_>>,
     ) -> Result<()> {
-        let garbage = std::mem::take(garbage);
+        let mut garbage = std::mem::take(garbage);
         let Some(out) = out else {
             garbage.iter().for_each(|garbage| self.removed(garbage));
             return Ok(());
         };
-        let taken = self.take_out(garbage, marked, out)?;
-        if taken.is_empty() {
-            return Ok(());
+        // Once only, unless the disk is full.
+        loop {
+            let taken = self.take_out(&mut garbage, marked, out)?;
+            if taken.is_empty() {
+                return Ok(());
+            }
+            self.end(taken, marked, out)?;
         }
+    }
+
+    /// Takes out what was not published again since it was marked; a few at a time, so that nobody waits
+    /// long. What there is no room for stays in `garbage`.
+    fn take_out(
+        &mut self, garbage: &mut Vec<Garbage>, marked: &Marked, out: &Out<'_>,
+    ) -> Result<Vec<Garbage>> {
+        let mut taken = Vec::new();
+        while !garbage.is_empty() {
+            check_is_to_go_on(self.stop)?;
+            thread::sleep(gate::OPEN_PAUSE);
+            let closed = self.close_gate()?;
+            self.check_clock(marked.start, Start::of(&closed)?)?;
+            if closed.moves()? != marked.moves {
+                // Links may be where nobody has looked.
+                self.collected.is_cut_short = true;
+                garbage.clear();
+            }
+            for _ in 0..BATCH {
+                let Some(next) = garbage.pop() else { break };
+                let data = self.store.root.stat(layout::blob(&next.digest))?;
+                let changed_at = data.map(|data| attributes(&data).changed_at);
+                if !changed_at.is_some_and(|at| self.is_old(at, marked.start)) {
+                    continue;
+                }
+                match out.take(&next.digest)? {
+                    Taken::Out => taken.push(next),
+                    Taken::No => {}
+                    Taken::Denied => self.denied(&next.digest.to_string(), next.bytes),
+                    Taken::Full if taken.is_empty() => {
+                        return Err(Error::io("take out blobs in", layout::COLLECTED)(
+                            Errno::NOSPC,
+                        ));
+                    }
+                    Taken::Full => {
+                        garbage.push(next);
+                        return Ok(taken);
+                    }
+                }
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Deletes what is out, but for what is used again.
+    fn end(&mut self, taken: Vec<Garbage>, marked: &Marked, out: &Out<'_>) -> Result<()> {
         self.settle()?;
         let since = marked.start.at - CLOCK_SLACK;
         let again = self.mark_steadily(|_| Scope::Since(since))?;
-        self.check_clock(marked.start)?;
+        self.check_clock(marked.start, again.start)?;
         let (used, unused): (Vec<_>, Vec<_>) =
             taken.into_iter().partition(|garbage| again.marks.has(&garbage.digest.hex()));
         // First of all what somebody may be waiting for.
@@ -248,46 +320,16 @@ impl Run<'_> {
         }
         for garbage in unused {
             check_is_to_go_on(self.stop)?;
-            out.delete(&garbage.digest)?;
-            self.removed(&garbage);
+            match out.delete(&garbage.digest)? {
+                true => self.removed(&garbage),
+                false => self.collected.brought_back.add(garbage.bytes),
+            }
         }
         Ok(())
     }
 
-    /// Takes out what was not published again since it was marked; a few at a time, so that nobody waits
-    /// long.
-    fn take_out(
-        &mut self, garbage: Vec<Garbage>, marked: &Marked, out: &Out<'_>,
-    ) -> Result<Vec<Garbage>> {
-        let mut taken = Vec::new();
-        let mut garbage = garbage.into_iter().peekable();
-        while garbage.peek().is_some() {
-            check_is_to_go_on(self.stop)?;
-            let closed = self.store.close_gate()?;
-            self.check_clock(marked.start)?;
-            if closed.moves()? != marked.moves {
-                // Links may be where nobody has looked.
-                self.collected.is_cut_short = true;
-                break;
-            }
-            for garbage in garbage.by_ref().take(BATCH) {
-                let data = self.store.root.stat(layout::blob(&garbage.digest))?;
-                let changed_at = data.map(|data| attributes(&data).changed_at);
-                if !changed_at.is_some_and(|at| self.is_old(at, marked.start)) {
-                    continue;
-                }
-                match out.take(&garbage.digest)? {
-                    Taken::Out => taken.push(garbage),
-                    Taken::No => {}
-                    Taken::Denied => self.denied(&garbage.digest.to_string(), garbage.bytes),
-                }
-            }
-        }
-        Ok(taken)
-    }
-
-    fn check_clock(&self, start: Start) -> Result<()> {
-        if start.is_before_now() {
+    fn check_clock(&self, start: Start, now: Start) -> Result<()> {
+        if start.is_before(now) {
             return Ok(());
         }
         let reason = "the clock was set back meanwhile, so nobody knows what is new in it";
@@ -328,12 +370,13 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_set_back_is_noticed() {
-        let now = Start::now();
-        assert!(now.is_before_now());
+        let start = Start { at: SystemTime::now(), counted_from: Instant::now() };
         let passed = Duration::from_secs(100);
-        let counted_from = now.counted_from.checked_sub(passed).unwrap();
-        assert!(Start { at: now.at - passed, counted_from }.is_before_now());
-        assert!(!Start { at: now.at - passed / 2, counted_from }.is_before_now());
-        assert!(!Start { at: now.at + passed, counted_from }.is_before_now());
+        let counted_from = start.counted_from + passed;
+        let later = |at| Start { at, counted_from };
+        assert!(start.is_before(start));
+        assert!(start.is_before(later(start.at + passed)));
+        assert!(!start.is_before(later(start.at + passed / 2)));
+        assert!(!start.is_before(later(start.at - passed)));
     }
 }

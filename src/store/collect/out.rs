@@ -11,7 +11,11 @@ use crate::store::{
     gate, layout,
 };
 use rustix::fs::{FlockOperation, OFlags};
-use std::{fs::File, io::Read as _, path::Path};
+use std::{
+    fs::File,
+    io::{ErrorKind, Read as _},
+    path::Path,
+};
 
 /// How much is read at once.
 const READ_BYTES: usize = 1 << 17;
@@ -19,6 +23,7 @@ const READ_BYTES: usize = 1 << 17;
 /// The blobs that are out; only the collector that runs has this.
 pub(super) struct Out<'a> {
     store: &'a Store,
+    is_ended: bool,
     _collector: File,
 }
 
@@ -31,17 +36,18 @@ pub(super) enum Taken {
     No,
     /// This user may not do it.
     Denied,
+    /// There is no room for the names of more that are out.
+    Full,
 }
 
 impl<'a> Out<'a> {
     /// Begins a collection, and brings back what another did not end. Errors: `StoreBusy` while that
     /// goes on.
-    pub(super) fn open(store: &'a Store) -> Result<Self> {
-        store.root.make_folders(layout::COLLECTED)?;
+    pub(super) fn begin(store: &'a Store) -> Result<Self> {
         let collector = lock(&store.root)?;
         let collector = collector.ok_or(Error::StoreBusy("somebody else is collecting garbage"))?;
         bring_back_all(store)?;
-        Ok(Self { store, _collector: collector })
+        Ok(Self { store, is_ended: false, _collector: collector })
     }
 
     /// Takes a blob out.
@@ -52,35 +58,55 @@ impl<'a> Out<'a> {
             Ok(true) => Ok(Taken::Out),
             Ok(false) => Ok(Taken::No),
             Err(error) if attributes::is_denied(&error) => Ok(Taken::Denied),
-            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                Ok(Taken::No)
-            }
+            Err(Error::Io { source, .. }) if durable::is_full(&source) => Ok(Taken::Full),
+            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(Taken::No),
             Err(error) => Err(error),
         }
     }
 
-    /// Deletes a blob that is out.
-    pub(super) fn delete(&self, digest: &Digest) -> Result<()> {
+    /// Deletes a blob that is out. `false` when somebody has brought it back.
+    pub(super) fn delete(&self, digest: &Digest) -> Result<bool> {
         let out = layout::collected(digest);
-        self.store.root.remove_file(out.join(layout::DATA))?;
-        match self.store.root.remove_folder(&out)? {
-            true => Ok(()),
-            // Something else lay in it, too.
-            false => self.store.root.remove_all(out),
-        }
+        // By one rename, so that nobody brings back what is being deleted.
+        let Some(removed) = self.store.scratch()?.remove(self.store.root.place(&out))? else {
+            return Ok(false);
+        };
+        removed.delete();
+        Ok(true)
     }
 
     /// Brings back a blob that is out.
     pub(super) fn bring_back(&self, digest: &Digest) -> Result<()> {
-        bring_back(self.store, digest)
+        put_back(self.store, digest)
+    }
+
+    /// Brings back all that are still out.
+    pub(super) fn end(mut self) -> Result<()> {
+        self.is_ended = true;
+        bring_back_all(self.store)
     }
 }
 
 impl Drop for Out<'_> {
+    /// After a panic.
     fn drop(&mut self) {
-        if let Err(error) = bring_back_all(self.store) {
+        if !self.is_ended
+            && let Err(error) = bring_back_all(self.store)
+        {
             log::error!("blobs stay in {} until the next mount: {error}", layout::COLLECTED);
         }
+    }
+}
+
+/// Brings back a blob that somebody misses, if it is out. Whether it was.
+pub(in crate::store) fn bring_back(store: &Store, digest: &Digest) -> Result<bool> {
+    if store.scratch.is_none() || digest.algorithm() != Algorithm::Sha256 {
+        return Ok(false);
+    }
+    let (blob, out) = (layout::blob_folder(digest), layout::collected(digest));
+    match durable::move_new(store.root.place(&out), store.root.place(&blob)) {
+        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(false),
+        moved => moved,
     }
 }
 
@@ -113,7 +139,7 @@ fn bring_back_all(store: &Store) -> Result<()> {
     let mut outcome = Ok(());
     while let Some(entry) = entries.next()? {
         let Some(digest) = layout::parse_digest(Algorithm::Sha256, &entry.name) else { continue };
-        if let Err(error) = bring_back(store, &digest) {
+        if let Err(error) = put_back(store, &digest) {
             log::warn!("{digest} is not brought back: {error}");
             outcome = Err(error);
         }
@@ -121,7 +147,7 @@ fn bring_back_all(store: &Store) -> Result<()> {
     outcome
 }
 
-fn bring_back(store: &Store, digest: &Digest) -> Result<()> {
+fn put_back(store: &Store, digest: &Digest) -> Result<()> {
     let root = &store.root;
     let (blob, out) = (layout::blob_folder(digest), layout::collected(digest));
     let (there, data) = (layout::blob(digest), out.join(layout::DATA));
@@ -156,7 +182,7 @@ fn is_right(root: &Folder, at: &Path, digest: &Digest) -> Result<bool> {
         match file.read(&mut buffer) {
             Ok(0) => return Ok(hasher.digest()? == *digest),
             Ok(count) => hasher.update(&buffer[..count]),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(Error::io("read", root.path_of(at))(error)),
         }
     }

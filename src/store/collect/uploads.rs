@@ -55,11 +55,13 @@ impl Run<'_> {
         }
         let path = Path::new(name.as_str()).join(seen_at(repository, id)?);
         let cancel = || {
+            if self.options.dry_run {
+                return Ok(true);
+            }
             let Some(_data) = sweep::lock_unused(repository, id)? else { return Ok(false) };
             // Somebody may have gone on with it a moment ago.
             let is_same = repository.stat(&at)?.map(|stat| attributes(&stat).changed_at);
-            Ok(is_same == Some(changed_at)
-                && (self.options.dry_run || sweep::cancel(self.store, repository, id)?))
+            Ok(is_same == Some(changed_at) && sweep::cancel(self.store, repository, id)?)
         };
         match cancel() {
             Ok(true) => {

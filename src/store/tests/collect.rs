@@ -1,6 +1,7 @@
 //! What happens between the steps of a collection.
 
 use super::*;
+use std::sync::atomic::Ordering;
 
 const NOW: CollectOptions = CollectOptions {
     dry_run: false,
@@ -12,6 +13,13 @@ const NOW: CollectOptions = CollectOptions {
 
 /// What nobody stops.
 static ON: AtomicUsize = AtomicUsize::new(0);
+
+/// A store in which something is in use that is in nobody's way.
+fn scene_in_use() -> Scene {
+    let scene = scene();
+    scene.layer("used", b"used");
+    scene
+}
 
 /// Longer than the time by which the clock of files may be behind.
 fn age() {
@@ -169,7 +177,7 @@ fn what_is_removed_while_it_is_looked_at_ends_no_collection() {
 /// What nobody can understand comes to be there when blobs are out already.
 #[test]
 fn after_an_error_half_way_everything_is_where_it_was() {
-    let scene = scene();
+    let scene = scene_in_use();
     let layer = scene.layer("app", b"layer");
     scene.repository("app").layers().delete(&layer).unwrap();
     age();
@@ -182,7 +190,7 @@ fn after_an_error_half_way_everything_is_where_it_was() {
 
 #[test]
 fn who_stops_a_collection_finds_everything_where_it_was() {
-    let scene = scene();
+    let scene = scene_in_use();
     let layer = scene.layer("app", b"layer");
     scene.repository("app").layers().delete(&layer).unwrap();
     age();
@@ -233,11 +241,12 @@ fn where_there_is_no_repository_nothing_goes_unasked() {
     let layer = scene.layer("app", b"layer");
     disk::remove_dir_all(scene.v2("repositories/app")).unwrap();
     age();
-    for _ in 0..2 {
-        let refused = scene.registry.collect(&NOW, &ON, &mut |_| {});
-        assert!(matches!(refused, Err(Error::Unclear { .. })));
-        disk::remove_dir(scene.v2("repositories")).ok();
-    }
+    let refused = || scene.registry.collect(&NOW, &ON, &mut |_| {});
+    assert!(matches!(refused(), Err(Error::Unclear { .. })));
+    disk::create_dir(scene.v2("repositories/empty")).unwrap();
+    assert!(matches!(refused(), Err(Error::Unclear { .. })));
+    disk::remove_dir_all(scene.v2("repositories")).unwrap();
+    assert!(matches!(refused(), Err(Error::Unclear { .. })));
     assert!(scene.path(layout::blob(&layer)).exists());
     let all = CollectOptions { all: true, ..NOW };
     assert_eq!(scene.registry.collect(&all, &ON, &mut |_| {}).unwrap().removed.count, 1);
@@ -277,7 +286,7 @@ fn a_layer_that_only_its_link_refers_to_goes_when_asked() {
 /// Somebody may be stopped (Ctrl-Z) when they have made sure of a blob and not linked it yet.
 #[test]
 fn who_is_stopped_while_publishing_keeps_nobody_else_from_it() {
-    let scene = scene();
+    let scene = scene_in_use();
     let stopped = scene.again();
     let passage = stopped.store.pass().unwrap();
     let layer = scene.layer("app", b"layer");
@@ -299,7 +308,7 @@ fn who_is_stopped_while_publishing_keeps_nobody_else_from_it() {
 #[test]
 fn each_move_of_links_counts_however_fast_they_follow_each_other() {
     let scene = scene();
-    let moves = || scene.registry.store.close_gate().unwrap().moves().unwrap();
+    let moves = || scene.registry.store.close_gate(&|| Ok(())).unwrap().moves().unwrap();
     let before = moves();
     for number in 1..=100 {
         let passage = scene.registry.store.pass().unwrap();
@@ -307,4 +316,65 @@ fn each_move_of_links_counts_however_fast_they_follow_each_other() {
         drop(passage);
         assert_eq!(moves(), before + number);
     }
+}
+
+/// What leads from a sha512 to where the content lies is the link only.
+#[test]
+fn a_layer_that_a_manifest_names_by_another_hash_stays_however_old_its_link_is() {
+    let scene = scene();
+    let app = scene.repository("app");
+    let mut hasher = Hasher::new(Algorithm::Sha512);
+    hasher.update(b"layer");
+    let sha512 = hasher.digest().unwrap();
+    let upload = scene.upload("app", "layer");
+    upload.write_at(b"layer", 0).unwrap();
+    upload.finish(&sha512).unwrap();
+    let config = scene.layer("app", b"config");
+    let text = format!(
+        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{{"mediaType":"a/b","digest":"{config}","size":6}},"layers":[{{"mediaType":"a/b","digest":"{sha512}","size":5}}]}}"#
+    );
+    let manifest = Manifest::parse(text.as_bytes()).unwrap();
+    let change = AttributesChange::default();
+    app.manifests().put(&manifest, &PutAs::Tag(tag("v1")), &change).unwrap();
+    age();
+    let asked = CollectOptions { unreferenced_layers: true, ..NOW };
+    assert_eq!(scene.registry.collect(&asked, &ON, &mut |_| {}).unwrap().removed.count, 0);
+    assert_eq!(read_layer(&*app.layers().fetch(&sha512).unwrap()), b"layer");
+}
+
+/// Who publishes brings back what a collector has taken out just now.
+#[test]
+fn what_is_out_is_brought_back_by_who_needs_it() {
+    let scene = scene();
+    let app = scene.repository("app");
+    let config = scene.layer("app", b"config");
+    let manifest = scene.manifest("app", b"config");
+    let (blob, out) = (scene.path(layout::blob(&config)), scene.path(layout::collected(&config)));
+    let take_out = || {
+        disk::create_dir_all(&out).unwrap();
+        disk::copy(&blob, out.join(layout::DATA)).unwrap();
+        disk::remove_dir_all(blob.parent().unwrap()).unwrap();
+    };
+    take_out();
+    app.manifests().put(&manifest, &PutAs::Untagged, &AttributesChange::default()).unwrap();
+    assert!(blob.exists() && !out.exists());
+    take_out();
+    assert_eq!(read_layer(&*app.layers().fetch(&config).unwrap()), b"config");
+}
+
+/// rmdir takes manifests without a tag along.
+#[test]
+fn what_a_removed_repository_had_stays_for_the_grace_period() {
+    let scene = scene();
+    scene.layer("used", b"used");
+    let digest = scene.image("app", "v1", b"config");
+    thread::sleep(Duration::from_secs(3));
+    let app = scene.repository("app");
+    app.manifests().delete(&named("v1")).unwrap();
+    app.layers().delete(&Digest::sha256(b"config")).unwrap();
+    scene.registry.remove(&"app".parse().unwrap()).unwrap();
+    let options = CollectOptions { grace: Duration::from_secs(3), ..NOW };
+    let collected = scene.registry.collect(&options, &ON, &mut |_| {}).unwrap();
+    assert_eq!((collected.removed.count, collected.young.count), (0, 2));
+    assert!(scene.path(layout::blob(&digest)).exists());
 }
