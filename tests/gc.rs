@@ -214,6 +214,8 @@ fn ctrl_c_brings_back_what_is_taken_out() {
         [exit 130]
         $ ls $STORE/regfs/collected; ls $STORE/docker/registry/v2/blobs/sha256/*/*/data | wc -l
         2
+        $ nohup regfs gc --grace 0s $STORE > ../out & until ls $STORE/regfs/collected/* > ../list 2>&1; do sleep 0.1; done; kill -HUP $!; wait $!; tail -n 1 ../out
+        removed 1 blob (7 B) and no uploads; …
         ",
     );
 }

@@ -72,6 +72,7 @@ fn a_store_that_was_pushed_to_is_clean() {
         $ jq -c '[.clean, .whole, .counts.blobs, .counts.damage]' store/regfs/verify-last.json
         [true,true,5,0]
         $ ls store/regfs
+        collected
         collector
         gate
         lock

@@ -14,13 +14,12 @@ const ENDING_SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 /// What a shell adds to the number of the signal that ended a program.
 const SIGNALLED: i32 = 128;
 
-/// Gets the number of the signal that asks for the end. A second one ends the program at once. What
-/// nohup(1) or a shell has the program ignore stays ignored.
+/// Gets the number of the signal that asks for the end. A second one ends the program at once. A
+/// SIGHUP that nohup(1) has it ignore stays ignored.
 pub(crate) fn watch_signals() -> Result<Arc<AtomicUsize>> {
     let (stop, is_second) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-    let ignored = ignored_signals();
     for signal in ENDING_SIGNALS {
-        if ignored & (1 << (signal - 1)) != 0 {
+        if signal == SIGHUP && ignores(SIGHUP) {
             continue;
         }
         let number = usize::try_from(signal).unwrap_or_default();
@@ -38,9 +37,10 @@ pub(crate) fn exit_code(number: usize) -> std::process::ExitCode {
     u8::try_from(code).map_or(std::process::ExitCode::FAILURE, Into::into)
 }
 
-/// The signals that this process ignores, a bit each.
-fn ignored_signals() -> u64 {
+/// Whether this process ignores a signal.
+fn ignores(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & (1 << (signal - 1)) != 0)
 }
