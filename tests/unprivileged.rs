@@ -214,6 +214,7 @@ fn a_user_mounts_again_over_what_a_killed_daemon_left() {
         [exit 1]
         $ regfs mount store mnt
         …clearing the mount that a dead daemon left at /home/alice/mnt
+        regfs: the last mount did not end cleanly (it was killed): …; 1 upload to go on with
         $ cat mnt/a/uploads/x; echo
         x
         $ kill -9 $(jq .pid mnt/.regfs/status); sleep 0.5; regfs umount mnt; ls -A mnt

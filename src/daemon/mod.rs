@@ -344,6 +344,14 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     if error.downcast_ref::<ConfigError>().is_some() { 2 } else { 1 }
 }
 
+/// What the system says without the number that Rust puts behind it.
+fn without_number(text: &str) -> String {
+    match text.split_once(" (os error ") {
+        Some((words, rest)) => words.to_owned() + rest.split_once(')').map_or("", |(_, rest)| rest),
+        None => text.to_owned(),
+    }
+}
+
 /// A command that is no daemon says on stderr what it passes over.
 pub(crate) fn log_warnings() -> Result<()> {
     logging::start(0, "warn", None)
@@ -353,8 +361,7 @@ pub(crate) fn log_warnings() -> Result<()> {
 pub fn explain(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
-        // Rust puts the number behind what the system says.
-        let cause = cause.split(" (os error ").next().unwrap_or_default().to_owned();
+        let cause = without_number(&cause);
         if text.is_empty() {
             text = cause;
         } else if !text.contains(&cause) {
