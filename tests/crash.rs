@@ -5,22 +5,14 @@ mod common;
 
 use common::{
     Background, Mount, big_bytes, digest_of, digest_of_file, eventually, manifest_of, needs, noise,
-    run_in, session, session_with,
+    run_in, session, session_with, writer,
 };
 use std::{
-    fs::{self, File},
+    fs,
     io::Write as _,
     process::{Command, Stdio},
     time::Duration,
 };
-
-/// `cat >> FILE`, fed by the test through a pipe.
-fn writer(file: &std::path::Path) -> Background {
-    let file = File::options().create(true).append(true).open(file).unwrap();
-    let mut cat = Command::new("cat");
-    cat.stdin(Stdio::piped()).stdout(file).stderr(Stdio::null());
-    Background::start(&mut cat)
-}
 
 #[test]
 fn an_upload_is_taken_up_after_the_daemon_was_killed() {

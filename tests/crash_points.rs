@@ -20,7 +20,7 @@ mod operations;
 mod state;
 
 use common::{Mount, Strace, effort, is_running, needs, reliability_row};
-use operations::{Point, Scene, run_on, scenes, spread};
+use operations::{Point, Scene, run_on, scenes, try_each};
 use std::time::Duration;
 
 /// How many steps are tried in a run of all tests.
@@ -66,17 +66,12 @@ fn a_daemon_that_is_killed_at_any_step_loses_nothing_and_shows_nothing_wrong() {
     let scenes = scenes();
     let points = scenes.iter().flat_map(|scene| scene.points.iter().map(move |p| (scene, p)));
     let points: Vec<(&Scene, &Point)> = points.collect();
-    let all = points.len();
-    let (mut kills, mut failures) = (0, Vec::new());
-    for (scene, point) in spread(points, effort("REGFS_CRASH_POINTS", POINTS_DEFAULT)) {
-        let Some(outcome) = kill_at(scene, point) else { continue };
-        kills += 1;
-        let place = format!("{}, {} number {}", scene.operation.name, point.call, point.when);
-        failures.extend(outcome.err().map(|text| format!("{place}:\n{text}")));
-    }
-    eprintln!("killed at {kills} of {all} steps");
-    assert!(failures.is_empty(), "{} of {kills}\n{}", failures.len(), failures.join("\n"));
-    assert!(kills > 0, "the daemon was never killed");
+    let kills = try_each(
+        points,
+        effort("REGFS_CRASH_POINTS", POINTS_DEFAULT),
+        |(scene, point)| format!("{}, {} number {}", scene.operation.name, point.call, point.when),
+        |(scene, point)| kill_at(scene, point),
+    );
     reliability_row(
         "SIGKILL of the daemon at a step of publishing, putting, tagging, linking, cancelling, removing",
         kills,

@@ -4,21 +4,8 @@
 
 mod common;
 
-use common::{Background, Mount, digest_of, eventually, needs, run_in, session, session_with};
-use std::{
-    fs::{self, File},
-    io::Write as _,
-    process::{Command, Stdio},
-    time::Duration,
-};
-
-/// `cat > FILE`, fed by the test.
-fn writer(file: &std::path::Path) -> Background {
-    let file = File::create(file).unwrap();
-    let mut cat = Command::new("cat");
-    cat.stdin(Stdio::piped()).stdout(file).stderr(Stdio::null());
-    Background::start(&mut cat)
-}
+use common::{Mount, digest_of, eventually, needs, run_in, session, session_with, writer};
+use std::{fs, io::Write as _, time::Duration};
 
 #[test]
 fn a_killed_daemon_is_told_of_at_the_next_mount() {

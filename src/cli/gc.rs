@@ -1,9 +1,9 @@
 //! `regfs gc`: removes what no repository refers to, and says what that was.
 
-use crate::cli::output::{counted, plain, print};
+use crate::cli::output::{plain, print};
 use crate::config;
-use crate::daemon::{self, stop};
-use crate::store::{CollectEvent, CollectOptions, Collected, LocalRegistry, StoreOptions, Tally};
+use crate::daemon::{self, said, said::counted, stop};
+use crate::store::{CollectEvent, CollectOptions, Collected, LocalRegistry, StoreOptions};
 use anyhow::{Context as _, Result, anyhow, bail};
 use bytesize::ByteSize;
 use clap::Args;
@@ -139,6 +139,10 @@ impl Printer {
         Ok(Self { dry_run, as_json, bar, things: 0, outcome: Ok(()) })
     }
 
+    fn doing(&self) -> &'static str {
+        if self.dry_run { "would remove" } else { "removed" }
+    }
+
     fn event(&mut self, event: &CollectEvent) {
         match event {
             CollectEvent::Marking(links) => {
@@ -167,8 +171,7 @@ impl Printer {
             let thing = json!({"kind": kind, "name": name, "bytes": bytes, "changed_at": at});
             format!("{comma}\n  {thing}")
         } else {
-            let doing = if self.dry_run { "would remove" } else { "removed" };
-            let (bytes, age) = (ByteSize(bytes), age(changed_at));
+            let (doing, bytes, age) = (self.doing(), ByteSize(bytes), age(changed_at));
             plain(&format!("{doing} {kind} {name}, {bytes}, untouched for {age}")) + "\n"
         };
         self.things += 1;
@@ -178,9 +181,10 @@ impl Printer {
     }
 
     fn end(self, outcome: Result<&Collected, &anyhow::Error>, time: Duration) -> Result<()> {
+        let doing = self.doing();
         self.outcome?;
         match (outcome, self.as_json) {
-            (Ok(collected), false) => print(&summary(self.dry_run, collected)),
+            (Ok(collected), false) => print(&(said::collected(doing, collected) + "\n")),
             (Err(_), false) => Ok(()),
             (outcome, true) => {
                 let members = match outcome {
@@ -206,46 +210,9 @@ fn age(time: SystemTime) -> String {
     text.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }
 
-fn summary(dry_run: bool, collected: &Collected) -> String {
-    let Collected { removed, brought_back, uploads, used, young, denied, .. } = collected;
-    let done = if dry_run { "would remove" } else { "removed" };
-    let mut text = format!("{done} {} and {}; ", many(removed, "blob"), many(uploads, "upload"));
-    text += &format!("{} in use", many(used, "blob"));
-    if young.count > 0 {
-        text += &format!(", {} not, but too young", many(young, "blob"));
-    }
-    if brought_back.count > 0 {
-        text += &format!(", {} used again meanwhile", many(brought_back, "blob"));
-    }
-    if denied.count > 0 {
-        text += &format!(", {} left that another user has to remove", many(denied, "thing"));
-    }
-    if collected.is_cut_short {
-        text += "; a repository was renamed meanwhile: run it again for the rest";
-    }
-    text + "\n"
-}
-
-fn many(tally: &Tally, what: &str) -> String {
-    match tally.count {
-        0 => format!("no {what}s"),
-        count => format!("{} ({})", counted(count, what), ByteSize(tally.bytes)),
-    }
-}
-
 fn as_json(dry_run: bool, collected: &Collected, time: Duration) -> Value {
-    let tally = |tally: &Tally| json!({"count": tally.count, "bytes": tally.bytes});
-    json!({
-        "dry_run": dry_run,
-        "links": collected.links,
-        "manifests": collected.manifests,
-        "used": tally(&collected.used),
-        "young": tally(&collected.young),
-        "removed": tally(&collected.removed),
-        "brought_back": tally(&collected.brought_back),
-        "uploads": tally(&collected.uploads),
-        "denied": tally(&collected.denied),
-        "is_cut_short": collected.is_cut_short,
-        "seconds": time.as_secs_f64(),
-    })
+    let mut members = json!(collected);
+    members["dry_run"] = dry_run.into();
+    members["seconds"] = time.as_secs_f64().into();
+    members
 }

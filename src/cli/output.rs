@@ -18,11 +18,6 @@ pub(super) fn print(text: &str) -> Result<()> {
     }
 }
 
-/// So many things, in words.
-pub(super) fn counted(count: u64, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
-}
-
 /// One line, whatever is in the names that it has: they may have been made to confuse a terminal.
 pub(super) fn plain(line: &str) -> String {
     // What turns the direction of writing is no better.
@@ -44,6 +39,5 @@ mod tests {
     #[test]
     fn names_do_not_reach_the_terminal_as_they_are() {
         assert_eq!(plain("a\u{1b}[2J\nb é\u{202e}"), "a\\u{1b}[2J\\nb é\\u{202e}");
-        assert_eq!([counted(1, "blob"), counted(2, "blob")], ["1 blob", "2 blobs"]);
     }
 }

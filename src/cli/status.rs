@@ -7,14 +7,7 @@ use crate::fs::mountinfo::{self, Answer, MountEntry, Place};
 use crate::fs::{errors_file, quoted};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
-use std::{
-    collections::BTreeSet,
-    fs,
-    io::{self, ErrorKind, Write},
-    path::Path,
-    thread,
-    time::Duration,
-};
+use std::{collections::BTreeSet, fs, io::ErrorKind, path::Path, thread, time::Duration};
 
 /// How long a mount may take to say whether it lives.
 const PROBE_PATIENCE: Duration = Duration::from_secs(5);
@@ -29,11 +22,7 @@ pub(super) fn run(mountpoint: Option<&Path>, as_json: bool) -> Result<()> {
         Some(mountpoint) => one(mountpoint, as_json)?,
     };
     let lines: String = text.lines().map(|line| output::plain(line) + "\n").collect();
-    match io::stdout().write_all(lines.as_bytes()) {
-        // `regfs status | head -1` has seen enough.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        outcome => outcome.context("could not write to stdout"),
-    }
+    output::print(&lines)
 }
 
 /// How one mount fares.

@@ -1,9 +1,9 @@
 //! `regfs verify`: shows what a verification finds, as lines or as JSON, and how far it is.
 
-use crate::cli::output::{counted, plain, print, write};
+use crate::cli::output::{plain, print, write};
 use crate::config;
 use crate::daemon::verify::{self, Counts, Ended, Finding, Outcome, Verification, VerifyOptions};
-use crate::daemon::{self, stop};
+use crate::daemon::{self, said::counted, stop};
 use anyhow::{Result, anyhow};
 use bytesize::ByteSize;
 use clap::Args;

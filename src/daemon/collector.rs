@@ -1,8 +1,8 @@
 //! The collections that a mount makes by itself, one after another.
 
 use crate::config::MountConfig;
-use crate::store::{CollectOptions, Collected, LocalRegistry};
-use bytesize::ByteSize;
+use crate::daemon::said;
+use crate::store::{CollectOptions, LocalRegistry};
 use std::{
     io,
     sync::{
@@ -64,30 +64,8 @@ pub(super) fn start(config: &MountConfig, store: Arc<LocalRegistry>) -> Option<C
 /// What goes wrong here goes wrong again the next time: the log says so, and the mount goes on.
 fn collect(store: &LocalRegistry, options: &CollectOptions, stop: &AtomicUsize) {
     match store.collect(options, stop, &mut |_| {}) {
-        Ok(collected) => log::info!("collected garbage: {}", summary(&collected)),
+        Ok(collected) => log::info!("garbage: {}", said::collected("removed", &collected)),
         Err(error) if stop.load(Ordering::Relaxed) != 0 => log::debug!("{error}"),
         Err(error) => log::warn!("garbage was not collected: {error}"),
     }
-}
-
-fn summary(collected: &Collected) -> String {
-    let Collected { removed, brought_back, uploads, used, denied, is_cut_short, .. } = collected;
-    let mut text = format!(
-        "removed {} blobs ({}) and {} uploads; {} blobs ({}) are in use",
-        removed.count,
-        ByteSize(removed.bytes),
-        uploads.count,
-        used.count,
-        ByteSize(used.bytes)
-    );
-    if brought_back.count > 0 {
-        text += &format!(", {} used again meanwhile", brought_back.count);
-    }
-    if denied.count > 0 {
-        text += &format!(", {} left that another user has to remove", denied.count);
-    }
-    if *is_cut_short {
-        text += "; a repository was renamed meanwhile, the rest is for the next time";
-    }
-    text
 }

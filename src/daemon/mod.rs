@@ -8,7 +8,7 @@ mod background;
 mod collector;
 mod logging;
 mod memory;
-mod said;
+pub(crate) mod said;
 pub(crate) mod stop;
 pub(crate) mod verify;
 
@@ -18,7 +18,7 @@ use crate::cache::{CacheLimits, CachedRegistry};
 use crate::config::{self, ConfigError, MountConfig};
 use crate::fs::mount::{self, MountSettings, Unmounter};
 use crate::fs::{FsOptions, RegistryFs};
-use crate::model::Error;
+use crate::model::{Error, without_number};
 use crate::registry::ReferenceCheck;
 use crate::store::{LocalRegistry, StoreOptions};
 use anyhow::{Context, Result, anyhow};
@@ -342,14 +342,6 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         return refused.code;
     }
     if error.downcast_ref::<ConfigError>().is_some() { 2 } else { 1 }
-}
-
-/// What the system says without the number that Rust puts behind it.
-fn without_number(text: &str) -> String {
-    match text.split_once(" (os error ") {
-        Some((words, rest)) => words.to_owned() + rest.split_once(')').map_or("", |(_, rest)| rest),
-        None => text.to_owned(),
-    }
 }
 
 /// A command that is no daemon says on stderr what it passes over.

@@ -1,8 +1,10 @@
-//! What the parts say of themselves: to who mounts, in `.regfs/status` and in `.regfs/metrics`.
+//! What the parts say of themselves: to who mounts or collects, in `.regfs/status` and in
+//! `.regfs/metrics`.
 
 use crate::cache::CachedRegistry;
 use crate::fs::{Metric, MetricSource, StatusSource};
-use crate::store::{LocalRegistry, Unclean};
+use crate::store::{Collected, LocalRegistry, Tally, Unclean};
+use bytesize::ByteSize;
 use log::Level;
 use serde_json::json;
 use std::{
@@ -10,6 +12,42 @@ use std::{
     path::Path,
     sync::Arc,
 };
+
+/// So many things, in words.
+pub(crate) fn counted(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+/// What a collection has `done` with what it found, on one line.
+pub(crate) fn collected(done: &str, collected: &Collected) -> String {
+    let Collected { removed, brought_back, uploads, used, young, denied, .. } = collected;
+    let mut text = format!(
+        "{done} {} and {}; {} in use",
+        many(removed, "blob"),
+        many(uploads, "upload"),
+        many(used, "blob")
+    );
+    if young.count > 0 {
+        text += &format!(", {} not, but too young", many(young, "blob"));
+    }
+    if brought_back.count > 0 {
+        text += &format!(", {} used again meanwhile", many(brought_back, "blob"));
+    }
+    if denied.count > 0 {
+        text += &format!(", {} left that another user has to remove", many(denied, "thing"));
+    }
+    if collected.is_cut_short {
+        text += "; a repository was renamed meanwhile: run it again for the rest";
+    }
+    text
+}
+
+fn many(tally: &Tally, what: &str) -> String {
+    match tally.count {
+        0 => format!("no {what}s"),
+        count => format!("{} ({})", counted(count, what), ByteSize(tally.bytes)),
+    }
+}
 
 /// Says something to who mounts, also where nothing is logged.
 fn say(level: Level, text: &str) {
@@ -33,16 +71,12 @@ pub(super) fn say_unclean(unclean: &Unclean) {
 fn unclean_in_words(unclean: &Unclean) -> String {
     let Unclean { machine_went_down, is_shared, made, removed, uploads } = *unclean;
     let why = if machine_went_down { "the machine went down" } else { "it was killed" };
-    let many = |count: u64, what: &str| match count {
-        1 => format!("1 {what}"),
-        _ => format!("{count} {what}s"),
-    };
     let mut text = format!(
         "the last mount did not end cleanly ({why}): deleted {} in the making and {removed} removed",
-        many(made, "thing")
+        counted(made, "thing")
     );
     if let Some(uploads) = uploads {
-        text += &format!("; {} to go on with", many(uploads, "upload"));
+        text += &format!("; {} to go on with", counted(uploads, "upload"));
     }
     if is_shared {
         text += "; what is younger than an hour was left, as others have the store open";
@@ -96,6 +130,11 @@ pub(super) fn collection_status(store: Arc<LocalRegistry>) -> StatusSource {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!([counted(1, "blob"), counted(2, "blob")], ["1 blob", "2 blobs"]);
+    }
 
     #[test]
     fn an_unclean_end_is_one_line() {

@@ -208,7 +208,7 @@ pub enum Error {
     },
 
     /// The system refused, with its own reason.
-    #[error("could not {doing} {}: {}", .path.display(), plain(.source))]
+    #[error("could not {doing} {}: {}", .path.display(), without_number(&.source.to_string()))]
     Io {
         /// What was being done, as a verb: `open`, `write`.
         doing: &'static str,
@@ -266,11 +266,10 @@ impl Error {
 }
 
 /// What the system says, without the number that Rust puts behind it.
-fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
+pub fn without_number(text: &str) -> String {
     match text.split_once(" (os error ") {
-        Some((words, _)) => words.to_owned(),
-        None => text,
+        Some((words, rest)) => words.to_owned() + rest.split_once(')').map_or("", |(_, rest)| rest),
+        None => text.to_owned(),
     }
 }
 

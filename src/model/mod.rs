@@ -19,7 +19,7 @@ mod upload_name;
 pub use attributes::{Attributes, AttributesChange};
 pub use digest::{Algorithm, Digest};
 pub use digester::{Digester, Hasher, STATE_LENGTH};
-pub use error::{Error, Result};
+pub use error::{Error, Result, without_number};
 pub use manifest::{Descriptor, Format, MANIFEST_BYTES_MAX, Manifest};
 pub use name::{Component, Reference, RepositoryName, Tag, UploadId};
 pub use signed::{KeyId, SIGNATURE_BYTES_MAX, SignatureFault, SignedManifest, SigningKey};

@@ -5,7 +5,7 @@ use crate::registry::Layer;
 use crate::store::{
     Store,
     attributes::{attributes, is_denied, make_plain, stat},
-    collect, durable,
+    collect,
     folder::{self, Folder, Place},
     gate::Passage,
     layout, links,
@@ -130,17 +130,12 @@ impl Store {
         Ok(())
     }
 
-    /// Makes the file `from`, which was found to hash to `digest` and is `file`, that blob. One
-    /// that lies there already is replaced: it may be damaged, and this one is not. The upload keeps its
+    /// Makes the file `from`, which was found to hash to `digest` and synced since, that blob. One that
+    /// lies there already is replaced: it may be damaged, and this one is not. The upload keeps its
     /// data until the blob is linked, so that a crash in between loses neither.
     pub(super) fn adopt_blob(
-        &self, from: Place<'_>, file: &File, digest: &Digest, _passage: &Passage,
+        &self, from: Place<'_>, digest: &Digest, _passage: &Passage,
     ) -> Result<()> {
-        // 1. What a person set on it has no place on what others share.
-        make_plain(file, &from.path())?;
-        // 2. The bytes, before any name that promises them.
-        durable::sync_content(file, || from.path())?;
-        // 3. The name.
         self.scratch()?.publish_also(from, self.root.place(&layout::blob(digest)))?;
         self.leave_quarantine(digest);
         Ok(())

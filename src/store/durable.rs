@@ -85,9 +85,7 @@ impl Scratch {
             Err(errno) => Err(refused("remove", from, self.trash.place(&name))(errno)),
         }
     }
-}
 
-impl Scratch {
     /// Makes the file `from` appear as `to` as well, whole, in place of what lies there; it was synced
     /// before. Where a file can have one name only it is moved.
     pub(super) fn publish_also(&self, from: Place<'_>, to: Place<'_>) -> Result<()> {

@@ -4,7 +4,7 @@
 use crate::model::{Algorithm, Area, Digest, Error, Hasher, Result};
 use crate::registry::Layer;
 use crate::store::{
-    attributes::Carried,
+    attributes::{Carried, make_plain},
     blobs::LocalLayer,
     durable::{self, Draft},
     folder::Folder,
@@ -95,13 +95,21 @@ impl Shared {
         Ok(drafts)
     }
 
-    /// Makes the data a blob.
-    pub(super) fn store_blob(
-        &self, work: &mut Work, stored: &Stored, passage: &Passage,
-    ) -> Result<()> {
+    /// Makes the data a blob. No collector removes it until the passage is over.
+    pub(super) fn store_blob(&self, work: &mut Work, stored: &Stored) -> Result<Passage> {
         let at = layout::upload_file(self.id, layout::DATA);
         let from = self.repository.place(&at);
-        self.store.adopt_blob(from, &self.data, &stored.canonical, passage).inspect_err(|error| {
+        let store = || {
+            // 1. The bytes, before any name that promises them, and before others have to wait.
+            durable::sync_content(&self.data, || from.path())?;
+            let passage = self.store.pass()?;
+            // 2. What a person set on it has no place on what others share.
+            make_plain(&self.data, &from.path())?;
+            // 3. The name.
+            self.store.adopt_blob(from, &stored.canonical, &passage)?;
+            Ok(passage)
+        };
+        store().inspect_err(|error| {
             self.distrust(work, error);
             // The upload stays as it was, as far as it can.
             if let Err(error) = stored.carried.put_on(&self.data, &from.path()) {
@@ -114,12 +122,6 @@ impl Shared {
     pub(super) fn sync_data(&self) -> Result<()> {
         let synced = durable::sync_content(&self.data, || self.path(layout::DATA));
         synced.inspect_err(|error| self.distrust(&mut self.work.lock(), error))
-    }
-
-    /// As [`Shared::sync_data`], of content that was just verified.
-    pub(super) fn sync_verified(&self, work: &mut Work) -> Result<()> {
-        let synced = durable::sync_content(&self.data, || self.path(layout::DATA));
-        synced.inspect_err(|error| self.distrust(work, error))
     }
 
     /// Why the content is not what it is to be: the disk may have lost it.

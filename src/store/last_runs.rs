@@ -2,7 +2,7 @@
 //! whatever watches over a registry.
 
 use crate::model::{Error, Result};
-use crate::store::{Collected, Store, Tally, folder::Folder, layout, verify::Counts};
+use crate::store::{Collected, Store, Tally, folder::Folder, layout, ownership, verify::Counts};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     io::Write as _,
@@ -35,24 +35,9 @@ pub struct LastCollection {
     /// How long it took, in seconds.
     pub seconds: f64,
     /// Blobs that were removed.
-    pub removed: Amount,
+    pub removed: Tally,
     /// Uploads that were cancelled.
-    pub uploads: Amount,
-}
-
-/// How many things, and their bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Amount {
-    /// How many.
-    pub count: u64,
-    /// Their bytes.
-    pub bytes: u64,
-}
-
-impl From<Tally> for Amount {
-    fn from(Tally { count, bytes }: Tally) -> Self {
-        Self { count, bytes }
-    }
+    pub uploads: Tally,
 }
 
 impl LastVerify {
@@ -73,8 +58,8 @@ impl LastCollection {
         Self {
             started_at: humantime::format_rfc3339_seconds(started_at).to_string(),
             seconds: elapsed.as_secs_f64(),
-            removed: collected.removed.into(),
-            uploads: collected.uploads.into(),
+            removed: collected.removed,
+            uploads: collected.uploads,
         }
     }
 
@@ -101,7 +86,7 @@ pub(super) fn write(store: &Store, at: &str, what: &impl Serialize) -> Result<()
     let text = serde_json::to_vec_pretty(what)
         .map_err(|error| Error::io("write", &path)(std::io::Error::from(error)))?;
     draft.file().write_all(&text).map_err(Error::io("write", &path))?;
-    store.make_own(draft.file(), &path)?;
+    ownership::give_file(&store.root, draft.file(), &path)?;
     draft.sync()?;
     draft.publish(store.root.place(at))
 }

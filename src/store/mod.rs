@@ -43,7 +43,7 @@ pub mod verify;
 mod walk;
 
 pub use collect::{CollectEvent, CollectOptions, Collected, Tally};
-pub use last_runs::{Amount, LastCollection, LastVerify};
+pub use last_runs::{LastCollection, LastVerify};
 pub use mounts::Unclean;
 
 use crate::model::{AttributesChange, Component, Error, RepositoryName, Result};
@@ -266,16 +266,12 @@ impl Registry for LocalRegistry {
         // Somebody may have put something there between the look and the rename. Nobody can any more
         // but who is just finishing an upload, and looks afterwards whether the repository is there:
         // so this look decides.
-        let empty = match removed.open_folder()? {
-            Some(folder) => self.store.check_empty(&folder, name),
-            None => Ok(()),
-        };
-        match empty {
+        let folder = removed.open_folder()?;
+        let check_empty = |folder| self.store.check_empty(folder, name);
+        match folder.as_ref().map_or(Ok(()), check_empty) {
             Ok(()) => {
                 drop(passage);
-                if let Some(folder) = removed.open_folder()? {
-                    self.store.let_revisions_age(&folder);
-                }
+                folder.iter().for_each(|folder| self.store.let_revisions_age(folder));
                 removed.delete();
                 Ok(())
             }

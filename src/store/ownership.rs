@@ -7,7 +7,6 @@
 
 use crate::model::{Error, Result};
 use crate::store::{
-    Store,
     attributes::stat,
     directory::Directory,
     folder::{self, Folder},
@@ -38,7 +37,7 @@ pub(super) fn make_file(root: &Folder, at: &str, mode: Mode) -> Result<()> {
 }
 
 /// Gives away a folder that was just made.
-pub(super) fn give_folder(root: &Folder, at: impl AsRef<Path>) -> Result<()> {
+fn give_folder(root: &Folder, at: impl AsRef<Path>) -> Result<()> {
     let Some(made) = root.open_folder(&at)? else { return Ok(()) };
     let is_roots = made.stat_self()?.st_uid == 0;
     if is_roots && Directory::of(&made)?.next()?.is_none() {
@@ -66,16 +65,4 @@ fn give(root: &Folder, made: &impl AsFd, path: &Path) -> Result<()> {
         log::debug!("{} stays with root: {errno}", path.display());
     }
     Ok(())
-}
-
-impl Store {
-    /// Makes folders of ours, which belong to whom the store belongs.
-    pub(super) fn make_own_folders(&self, at: &Path) -> Result<()> {
-        make_folders(&self.root, at)
-    }
-
-    /// Gives the file that this descriptor has made to whom the store belongs.
-    pub(super) fn make_own(&self, made: &File, path: &Path) -> Result<()> {
-        give_file(&self.root, made, path)
-    }
 }

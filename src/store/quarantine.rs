@@ -5,7 +5,7 @@
 //! blobs lie, and nobody looks into the quarantine any more.
 
 use crate::model::{Digest, Error, Result};
-use crate::store::{Store, durable, folder, layout};
+use crate::store::{Store, durable, folder, layout, ownership};
 use rustix::fs::{Stat, fstat};
 use std::{
     fs::File,
@@ -66,11 +66,11 @@ impl Store {
         &self, digest: &Digest, file: &File, before: &Stat, reason: &str,
     ) -> Result<Moved> {
         // 1. Why, before the bytes are away: from then on it is asked for.
-        self.make_own_folders(&layout::quarantined(digest))?;
+        ownership::make_folders(&self.root, layout::quarantined(digest))?;
         let draft = self.scratch()?.draft()?;
         let now = humantime::format_rfc3339_seconds(SystemTime::now());
         writeln!(draft.file(), "{now}: {reason}").map_err(Error::io("write", draft.path()))?;
-        self.make_own(draft.file(), &draft.path())?;
+        ownership::give_file(&self.root, draft.file(), &draft.path())?;
         draft.sync()?;
         draft.publish(self.root.place(&layout::quarantine_reason(digest)))?;
         // 2. The bytes, unless good ones lie there by now.

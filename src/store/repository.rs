@@ -252,8 +252,8 @@ pub(super) fn tags(folder: Option<Folder>) -> Result<Listing<Tag>> {
         Box::new(|folder, entry| {
             let Some(tag) = layout::parse_tag(&entry.name) else { return Ok(None) };
             // One that cannot be looked at is to be seen, and must not hide the others.
-            let link = folder.stat(Path::new(&entry.name).join(layout::TAG_LINK));
-            Ok(Some(tag).filter(|_| !matches!(link, Ok(None))))
+            let has_link = folder.has(Path::new(&entry.name).join(layout::TAG_LINK));
+            Ok(Some(tag).filter(|_| has_link.unwrap_or(true)))
         }),
     )])
 }

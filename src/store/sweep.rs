@@ -28,8 +28,7 @@ pub(super) fn leftover_age_min(is_alone: bool) -> Duration {
 }
 
 /// Deletes what was being made, or was removed, longer than `age_min` ago. What was removed just now
-/// another process may be about to put back.
-/// Gives how many of either it was.
+/// another process may be about to put back. Gives how many of either it was.
 pub(super) fn sweep_scratch(scratch: &Scratch, age_min: Duration) -> Result<(u64, u64)> {
     Ok((sweep_folder(scratch.tmp(), age_min)?, sweep_folder(scratch.trash(), age_min)?))
 }

@@ -361,10 +361,7 @@ impl LayerUpload for LocalUpload {
             Life::Open => {
                 let stored = shared.verified(&mut work, digest)?;
                 let links = shared.begin_links(&shared.repository, &stored)?;
-                // What takes long, before others have to wait for it.
-                shared.sync_verified(&mut work)?;
-                passage = shared.store.pass()?;
-                shared.store_blob(&mut work, &stored, &passage)?;
+                passage = shared.store_blob(&mut work, &stored)?;
                 work.life = Life::Stored(Box::new(stored.clone()));
                 (stored, links)
             }

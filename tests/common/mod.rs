@@ -28,7 +28,7 @@ pub(crate) use household::Household;
 pub(crate) use image::{Image, image};
 pub(crate) use mount::{Mount, is_mounted};
 pub(crate) use process::{
-    Background, group_is_running, is_running, run, run_in, run_within, try_in,
+    Background, group_is_running, is_running, run, run_in, run_within, try_in, writer,
 };
 pub(crate) use registry::Registry;
 pub(crate) use reliability::{effort, reliability_row};

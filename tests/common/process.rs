@@ -149,6 +149,14 @@ impl Background {
     }
 }
 
+/// `cat >> FILE`, fed by the test through a pipe.
+pub(crate) fn writer(file: &Path) -> Background {
+    let file = File::options().create(true).append(true).open(file).unwrap();
+    let mut cat = Command::new("cat");
+    cat.stdin(Stdio::piped()).stdout(file).stderr(Stdio::null());
+    Background::start(&mut cat)
+}
+
 impl Drop for Background {
     fn drop(&mut self) {
         self.0.kill().ok();

@@ -263,6 +263,26 @@ pub(crate) fn points(trace: &str) -> Vec<Point> {
     points
 }
 
+/// Tries at most `count` of all `points`, and fails with all that went wrong; `try_out` gives nothing
+/// where nothing happened. Gives how many were tried.
+#[track_caller]
+pub(crate) fn try_each<T>(
+    points: Vec<T>, count: u64, place: impl Fn(&T) -> String,
+    try_out: impl Fn(&T) -> Option<Result<(), String>>,
+) -> u64 {
+    let all = points.len();
+    let (mut tried, mut failures) = (0, Vec::new());
+    for point in spread(points, count) {
+        let Some(outcome) = try_out(&point) else { continue };
+        tried += 1;
+        failures.extend(outcome.err().map(|text| format!("{}:\n{text}", place(&point))));
+    }
+    eprintln!("tried {tried} of {all}");
+    assert!(failures.is_empty(), "{} of {tried}\n{}", failures.len(), failures.join("\n"));
+    assert!(tried > 0, "nothing ever happened");
+    tried
+}
+
 /// At most `count` of all `points`, spread evenly.
 pub(crate) fn spread<T>(points: Vec<T>, count: u64) -> Vec<T> {
     let total = points.len() as u64;

@@ -1,6 +1,7 @@
 //! What a collection is asked for, and what it tells.
 
 use crate::model::Digest;
+use serde::{Deserialize, Serialize};
 use std::{
     path::PathBuf,
     time::{Duration, SystemTime},
@@ -39,7 +40,7 @@ impl Default for CollectOptions {
 }
 
 /// How many things, and their bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// How many.
     pub count: u64,
@@ -55,7 +56,7 @@ impl Tally {
 }
 
 /// What a collection has found and done. In a dry run, what it would have done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Collected {
     /// Links that were followed.
     pub links: u64,

@@ -119,8 +119,10 @@ enum Place {
     Repositories,
     /// Layers' links.
     Layers,
-    /// Tags and revisions.
+    /// The folders of tags and of revisions.
     Manifests,
+    /// Tags.
+    Tags,
     /// Links to manifests, and to the signatures on them.
     Revisions,
 }
@@ -132,8 +134,9 @@ impl Place {
             Self::Repositories if name == layout::UPLOADS => None,
             Self::Repositories if name == layout::LAYERS => Some(Self::Layers),
             Self::Repositories if name == layout::MANIFESTS => Some(Self::Manifests),
+            Self::Manifests if Path::new(layout::TAGS).ends_with(name) => Some(Self::Tags),
             Self::Manifests => Some(Self::Revisions),
-            Self::Repositories | Self::Layers | Self::Revisions => Some(self),
+            Self::Repositories | Self::Layers | Self::Tags | Self::Revisions => Some(self),
         }
     }
 }
@@ -171,9 +174,11 @@ impl Marker<'_> {
             } else if entry.is_folder {
                 let Some(inner_place) = place.inner(name) else { continue };
                 let Some(inner) = folder.open_folder(name)? else { continue };
-                match place == Place::Manifests && Path::new(layout::TAGS).ends_with(name) {
-                    true => self.tags(&inner)?,
-                    false => self.walk(&inner, inner_place, depth + 1)?,
+                match inner_place {
+                    Place::Tags => self.tags(&inner)?,
+                    Place::Repositories | Place::Layers | Place::Manifests | Place::Revisions => {
+                        self.walk(&inner, inner_place, depth + 1)?;
+                    }
                 }
             } else if name == layout::LINK {
                 let path = folder.path_of("");

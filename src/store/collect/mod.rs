@@ -69,13 +69,6 @@ struct Garbage {
     changed_at: SystemTime,
 }
 
-impl Garbage {
-    fn event(&self) -> CollectEvent {
-        let Self { digest, bytes, changed_at } = *self;
-        CollectEvent::Blob { digest, bytes, changed_at }
-    }
-}
-
 /// When a collection began, by the clock that files get their times from.
 #[derive(Clone, Copy)]
 struct Start {
@@ -146,7 +139,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn collect(mut self, out: &Out<'_>) -> Result<Collected> {
-        let marked = self.mark_steadily(|_| Scope::Everything)?;
+        let marked = self.mark_steadily(Scope::Everything)?;
         self.sweep(&marked, Some(out))?;
         self.uploads(marked.start.at)?;
         let Start { at, counted_from } = marked.start;
@@ -162,13 +155,13 @@ impl Run<'_> {
     }
 
     /// Marks what is in use, while links stay where they are.
-    fn mark_steadily(&mut self, scope: impl Fn(Start) -> Scope) -> Result<Marked> {
+    fn mark_steadily(&mut self, scope: Scope) -> Result<Marked> {
         for _ in 0..MARKS_MAX {
             let (start, moves) = {
                 let closed = self.close_gate()?;
                 (Start::of(&closed)?, closed.moves()?)
             };
-            let marks = self.mark(scope(start), start)?;
+            let marks = self.mark(scope, start)?;
             if self.close_gate()?.moves()? == moves {
                 return Ok(Marked { marks, start, moves });
             }
@@ -309,7 +302,7 @@ impl Run<'_> {
     fn end(&mut self, taken: Vec<Garbage>, marked: &Marked, out: &Out<'_>) -> Result<()> {
         self.settle()?;
         let since = marked.start.at - CLOCK_SLACK;
-        let again = self.mark_steadily(|_| Scope::Since(since))?;
+        let again = self.mark_steadily(Scope::Since(since))?;
         self.check_clock(marked.start, again.start)?;
         let (used, unused): (Vec<_>, Vec<_>) =
             taken.into_iter().partition(|garbage| again.marks.has(&garbage.digest.hex()));
@@ -346,8 +339,9 @@ impl Run<'_> {
     }
 
     fn removed(&mut self, garbage: &Garbage) {
-        self.collected.removed.add(garbage.bytes);
-        (self.tell)(garbage.event());
+        let Garbage { digest, bytes, changed_at } = *garbage;
+        self.collected.removed.add(bytes);
+        (self.tell)(CollectEvent::Blob { digest, bytes, changed_at });
     }
 
     fn denied(&mut self, what: &str, bytes: u64) {

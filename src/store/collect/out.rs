@@ -114,7 +114,7 @@ pub(in crate::store) fn bring_back(store: &Store, digest: &Digest) -> Result<boo
 /// from the rest when that fails.
 pub(in crate::store) fn recover(store: &Store) {
     let recover = || {
-        if store.scratch.is_none() || !store.root.has_folder(layout::COLLECTED)? {
+        if store.scratch.is_none() {
             return Ok(());
         }
         match lock(&store.root)? {
