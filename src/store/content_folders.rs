@@ -21,10 +21,7 @@ impl Store {
         let mut makes = 0;
         loop {
             // Somebody may remove what we make, as long as it is empty.
-            let made = self.root.make_folders(&at).and_then(|()| {
-                let folder = self.root.open_folder(&at)?;
-                let missing = || Error::io("open", self.root.path_of(&at))(Errno::NOENT);
-                let folder = folder.ok_or_else(missing)?;
+            let made = self.open_or_make(&at).and_then(|folder| {
                 self.make_content_folders(&folder)?;
                 Ok(folder)
             });
@@ -35,6 +32,15 @@ impl Store {
                 made => return made,
             }
         }
+    }
+
+    fn open_or_make(&self, at: &Path) -> Result<Folder> {
+        if let Some(folder) = self.root.open_folder(at)? {
+            return Ok(folder);
+        }
+        self.root.make_folders(at)?;
+        let missing = || Error::io("open", self.root.path_of(at))(Errno::NOENT);
+        self.root.open_folder(at)?.ok_or_else(missing)
     }
 
     /// Makes the folders that every repository with content has. People see them whether or not they

@@ -1,16 +1,15 @@
-//! Making files appear whole or not at all: the only file that renames or syncs.
+//! Making files appear whole or not at all: the only file that renames.
 //!
 //! What is made is made in `regfs/tmp` and renamed into place; what is deleted is renamed to
 //! `regfs/trash` and deleted there. So nobody ever sees half of anything, and what a crash leaves
 //! lies where no registry looks. Bytes are on disk before a name promises them. Names themselves
 //! are not synced one by one: a power cut may take back the last renames, which loses the newest
-//! changes and breaks nothing; [`sync_folders`] and [`sync_store`] are for callers that were asked
-//! for more.
+//! changes and breaks nothing; `sync.rs` has more for callers that were asked for it.
 
 use crate::model::{Error, Result};
 use crate::store::{
-    folder::{self, Folder, Place},
-    layout,
+    folder::{Folder, Place},
+    layout, sync,
 };
 use rustix::{
     fs::{self, AtFlags, RenameFlags},
@@ -54,6 +53,22 @@ impl Scratch {
     /// What is being made; `sweep` looks for leftovers here.
     pub(super) fn tmp(&self) -> &Folder {
         &self.tmp
+    }
+
+    /// Puts a folder among what is being made, at once for everybody, and gives its name there. `None`
+    /// when it is not there.
+    pub(super) fn set_aside(&self, from: Place<'_>) -> Result<Option<PathBuf>> {
+        let name = unique();
+        match rename(from, self.tmp.place(&name), RenameFlags::NOREPLACE) {
+            Ok(()) => Ok(Some(name)),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(errno) => Err(refused("remove", from, self.tmp.place(&name))(errno)),
+        }
+    }
+
+    /// Makes something else of a folder that was set aside.
+    pub(super) fn take_up(&self, name: PathBuf) -> DraftFolder<'_> {
+        DraftFolder { tmp: &self.tmp, name, published: false }
     }
 
     /// What is being deleted.
@@ -160,7 +175,7 @@ impl Draft<'_> {
 
     /// Makes the content survive a power cut, ahead of `publish`.
     pub(super) fn sync(&self) -> Result<()> {
-        sync_content(&self.file, || self.path())
+        sync::content(&self.file, || self.path())
     }
 
     /// Puts the file at `to` whole, in place of what lies there. It was synced before.
@@ -200,6 +215,11 @@ impl DraftFolder<'_> {
     /// Makes a file in it.
     pub(super) fn create_file(&self, name: &str) -> Result<File> {
         self.tmp.create_file(self.name.join(name))
+    }
+
+    /// Opens the folder.
+    pub(super) fn open(&self) -> Result<Option<Folder>> {
+        self.tmp.open_folder(&self.name)
     }
 
     /// Puts the folder at `to`, where nothing lies.
@@ -306,57 +326,4 @@ fn refused<'a>(
         Errno::XDEV => Error::StoreSplit { one: what.path(), other: other.path() },
         errno => Error::io(doing, what.path())(errno),
     }
-}
-
-/// What was being done when the bytes of a file could not be synced.
-pub(super) const SYNC: &str = "sync the bytes of";
-
-/// Makes the bytes and the length of a file survive a power cut. `path` is for the message.
-pub(super) fn sync_content(file: &File, path: impl FnOnce() -> PathBuf) -> Result<()> {
-    fs::fdatasync(file).map_err(|errno| Error::io(SYNC, path())(errno))
-}
-
-/// Makes the names in the folder `at` survive a power cut.
-pub(super) fn sync_folder(place: Place<'_>) -> Result<()> {
-    let Some(folder) = place.folder.open_folder(place.at)? else { return Ok(()) };
-    fs::fsync(&folder).map_err(Error::io("sync", place.path()))
-}
-
-/// Makes the names on the way down to `place` survive a power cut, its own folder's included.
-pub(super) fn sync_folders(place: Place<'_>) -> Result<()> {
-    // The innermost first: a name is worth something only when what it leads to is there.
-    for at in place.at.ancestors() {
-        let at = if at.as_os_str().is_empty() { Path::new(".") } else { at };
-        sync_folder(place.folder.place(at))?;
-    }
-    Ok(())
-}
-
-/// Makes the names survive a power cut by which a repository's open folder is found now, wherever it
-/// was when it was opened.
-pub(super) fn sync_way_up(repository: &Folder, root: &Folder) -> Result<()> {
-    let path = || root.path_of(layout::REPOSITORIES);
-    let top =
-        root.stat(layout::REPOSITORIES)?.ok_or_else(|| Error::io("stat", path())(Errno::NOENT))?;
-    let outside = folder::identity(&root.stat_self()?);
-    let mut folder = repository.clone();
-    loop {
-        fs::fsync(&folder).map_err(Error::io("sync", folder.path_of("")))?;
-        let here = folder::identity(&folder.stat_self()?);
-        if here == folder::identity(&top) {
-            return sync_folders(root.place(layout::REPOSITORIES));
-        }
-        let parent = folder.open_parent()?;
-        if here == outside || folder::identity(&parent.stat_self()?) == here {
-            // It lies in the trash.
-            return sync_store(root);
-        }
-        folder = parent;
-    }
-}
-
-/// Makes everything in the store survive a power cut: for callers that do not know which names they
-/// mean. One call of the whole file system is cheaper than a look at every folder.
-pub(super) fn sync_store(root: &Folder) -> Result<()> {
-    fs::syncfs(root).map_err(Error::io("sync", root.path_of("")))
 }

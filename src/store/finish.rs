@@ -6,10 +6,10 @@ use crate::registry::Layer;
 use crate::store::{
     attributes::{Carried, make_plain},
     blobs::LocalLayer,
-    durable::{self, Draft},
+    durable::Draft,
     folder::Folder,
     gate::Passage,
-    layout, links, notes, states,
+    layout, links, notes, states, sync,
     upload::{Life, Shared, Work},
     uploads,
 };
@@ -90,8 +90,12 @@ impl Shared {
             if let Some(parent) = layout::layer_link(name).parent() {
                 repository.make_folders(parent)?;
             }
-            drafts.push((links::draft(self.store.scratch()?, canonical, carried)?, *name));
+            drafts.push((links::begin(self.store.scratch()?, canonical, carried)?, *name));
         }
+        // The data is synced next, and what is on its way by then costs little.
+        sync::begin(&self.data);
+        let files: Vec<_> = drafts.iter().map(|(link, _)| (link.file(), link.path())).collect();
+        sync::contents(&files)?;
         Ok(drafts)
     }
 
@@ -101,7 +105,7 @@ impl Shared {
         let from = self.repository.place(&at);
         let store = || {
             // 1. The bytes, before any name that promises them, and before others have to wait.
-            durable::sync_content(&self.data, || from.path())?;
+            sync::content(&self.data, || from.path())?;
             let passage = self.store.pass()?;
             // 2. What a person set on it has no place on what others share.
             make_plain(&self.data, &from.path())?;
@@ -120,7 +124,7 @@ impl Shared {
 
     /// Makes the bytes survive a power cut.
     pub(super) fn sync_data(&self) -> Result<()> {
-        let synced = durable::sync_content(&self.data, || self.path(layout::DATA));
+        let synced = sync::content(&self.data, || self.path(layout::DATA));
         synced.inspect_err(|error| self.distrust(&mut self.work.lock(), error))
     }
 
@@ -129,7 +133,7 @@ impl Shared {
         match self.lost.load(Ordering::Relaxed) {
             number if number != 0 && error.is_mismatch() => {
                 let source = io::Error::from_raw_os_error(number);
-                Error::io(durable::SYNC, self.path(layout::DATA))(source)
+                Error::io(sync::DOING, self.path(layout::DATA))(source)
             }
             _ => error,
         }
@@ -139,7 +143,7 @@ impl Shared {
     /// takes the pages that it still has for written from then on; a hash over those would prove
     /// nothing. What counts is what the disk has.
     fn distrust(&self, work: &mut Work, error: &Error) {
-        let Error::Io { doing: durable::SYNC, source, .. } = error else { return };
+        let Error::Io { doing: sync::DOING, source, .. } = error else { return };
         self.lost.store(source.raw_os_error().unwrap_or(0), Ordering::Relaxed);
         let forget = |errno| Error::io("forget the pages of", self.path(layout::DATA))(errno);
         let forgotten = fadvise(&self.data, 0, None, Advice::DontNeed).map_err(forget);
@@ -172,7 +176,7 @@ impl Shared {
         // The repository has the layer, whether the upload's folder can be removed or not. Without data
         // that is no upload any more.
         let forgotten = self.repository.remove_file(layout::upload_file(self.id, layout::DATA));
-        if let Err(error) = forgotten.and(self.remove_folder()) {
+        if let Err(error) = forgotten.and(self.keep_folder()) {
             log::warn!("upload {} is finished, but its folder stays behind: {error}", self.id);
         }
         Ok(Arc::new(layer))

@@ -69,12 +69,20 @@ fn is_being_written(stat: &Stat) -> bool {
 pub(super) fn draft<'a>(
     scratch: &'a Scratch, digest: &Digest, carried: &Carried,
 ) -> Result<Draft<'a>> {
+    let draft = begin(scratch, digest, carried)?;
+    draft.sync()?;
+    Ok(draft)
+}
+
+/// As [`draft`], for who syncs it together with others.
+pub(super) fn begin<'a>(
+    scratch: &'a Scratch, digest: &Digest, carried: &Carried,
+) -> Result<Draft<'a>> {
     let draft = scratch.draft()?;
     let path = draft.path();
     let text = digest.to_string();
     draft.file().write_all(text.as_bytes()).map_err(Error::io("write", &path))?;
     carried.put_on(draft.file(), &path)?;
-    draft.sync()?;
     Ok(draft)
 }
 

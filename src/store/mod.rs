@@ -33,9 +33,11 @@ mod progress;
 mod quarantine;
 mod repository;
 mod signatures;
+mod spares;
 mod states;
 mod subjects;
 mod sweep;
+mod sync;
 mod upload;
 mod upload_index;
 mod uploads;
@@ -58,6 +60,7 @@ use rustix::{
     fs::{self, StatVfs},
     io::Errno,
 };
+use spares::Spares;
 use std::{
     path::Path,
     sync::{
@@ -115,6 +118,7 @@ struct Store {
     counters: StoreCounters,
     followers: Followers,
     upload_indexes: UploadIndexes,
+    spares: Spares,
     signing_key: signatures::StoreKey,
     document_lengths: lengths::DocumentLengths,
     mark: mounts::Mark,
@@ -125,6 +129,9 @@ struct Store {
 impl LocalRegistry {
     /// Ends what was opened to be mounted, cleanly.
     pub fn close(&self) -> Result<()> {
+        if let Some(scratch) = &self.store.scratch {
+            self.store.spares.clear(scratch);
+        }
         self.store.unmark()
     }
 
@@ -335,7 +342,7 @@ impl Registry for LocalRegistry {
     }
 
     fn sync(&self) -> Result<()> {
-        durable::sync_store(&self.store.root)
+        sync::store(&self.store.root)
     }
 
     fn capacity(&self) -> Result<Capacity> {

@@ -12,6 +12,7 @@ use crate::store::{
     mounts::{self, Mark, Unclean},
     notes, ownership,
     signatures::StoreKey,
+    spares::Spares,
     sweep,
     upload_index::UploadIndexes,
 };
@@ -63,6 +64,7 @@ impl LocalRegistry {
             counters: StoreCounters::default(),
             followers: Followers::default(),
             upload_indexes: UploadIndexes::default(),
+            spares: Spares::default(),
             signing_key: StoreKey::default(),
             document_lengths: DocumentLengths::default(),
             mark: Mark::default(),

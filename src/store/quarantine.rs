@@ -5,7 +5,7 @@
 //! blobs lie, and nobody looks into the quarantine any more.
 
 use crate::model::{Digest, Error, Result};
-use crate::store::{Store, durable, folder, layout, ownership};
+use crate::store::{Store, durable, folder, layout, ownership, sync};
 use rustix::fs::{Stat, fstat};
 use std::{
     fs::File,
@@ -80,9 +80,9 @@ impl Store {
             return moved;
         }
         // 3. Both names survive a power cut.
-        durable::sync_folders(self.root.place(&layout::quarantined(digest)))?;
+        sync::folders(self.root.place(&layout::quarantined(digest)))?;
         if let Some(folder) = layout::blob(digest).parent() {
-            durable::sync_folder(self.root.place(folder))?;
+            sync::folder(self.root.place(folder))?;
         }
         moved
     }

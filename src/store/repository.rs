@@ -328,7 +328,7 @@ impl LayerService for LocalRepository {
     fn read_upload(&self, id: &UploadId) -> Result<Arc<dyn UploadReader>> {
         let repository = self.store.open_repository(&self.name)?;
         let reader = match repository {
-            Some(repository) => uploads::open_to_read(&repository, *id)?,
+            Some(repository) => uploads::open_to_read(&self.store, &repository, *id)?,
             None => None,
         };
         Ok(Arc::new(reader.ok_or(Error::UploadUnknown(*id))?))

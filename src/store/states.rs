@@ -22,9 +22,9 @@
 use crate::model::{Digester, Error, Result, STATE_LENGTH, UploadId};
 use crate::store::{
     directory::Directory,
-    durable::{self, Draft, Scratch},
+    durable::{Draft, Scratch},
     folder::{self, Folder},
-    layout,
+    layout, sync,
 };
 use rustix::fs::Stat;
 use std::{
@@ -49,7 +49,7 @@ pub(super) fn take_up(repository: &Folder, id: UploadId, stat: &Stat) -> Result<
         }
         states.remove_file(layout::state(offset))?;
     }
-    durable::sync_folder(repository.place(&at))?;
+    sync::folder(repository.place(&at))?;
     Ok(found.unwrap_or_default())
 }
 
@@ -84,7 +84,7 @@ pub(super) fn place(id: UploadId, offset: u64) -> PathBuf {
 /// Removes every state that covers bytes from `offset` on, for good: they are about to change.
 pub(super) fn remove_beyond(repository: &Folder, id: UploadId, offset: u64) -> Result<()> {
     remove(repository, id, |kept| kept > offset)?;
-    durable::sync_folder(repository.place(Path::new(&layout::upload_file(id, layout::STATES))))
+    sync::folder(repository.place(Path::new(&layout::upload_file(id, layout::STATES))))
 }
 
 /// Removes the states before that for `offset`: nobody needs them any more.

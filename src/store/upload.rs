@@ -14,13 +14,13 @@ use crate::registry::{Allocation, Layer, LayerUpload, UploadStat};
 use crate::store::{
     Store, attributes,
     blobs::read_fully,
-    durable,
+    durable::Scratch,
     finish::Stored,
-    folder::{self, Folder},
+    folder::{self, Folder, Place},
     folder_time, layout, notes,
     progress::Progress,
     repository::LocalRepository,
-    states,
+    states, sync,
     upload_index::Key,
     uploads::{self, Known},
 };
@@ -214,10 +214,20 @@ impl Shared {
 
     /// Removes the upload's folder, at once.
     pub(super) fn remove_folder(&self) -> Result<()> {
+        self.forget_folder(|scratch, place| scratch.delete(place, layout::STARTED_AT))
+    }
+
+    /// Removes the upload's folder, in which there is no data any more, at once.
+    pub(super) fn keep_folder(&self) -> Result<()> {
+        self.forget_folder(|scratch, place| self.store.spares.keep(scratch, place))
+    }
+
+    fn forget_folder(
+        &self, remove: impl FnOnce(&Scratch, Place<'_>) -> Result<bool>,
+    ) -> Result<()> {
         let at = layout::upload(self.id);
         let name = self.known.lock().name.clone();
-        let remove =
-            || self.store.scratch()?.delete(self.repository.place(&at), layout::STARTED_AT);
+        let remove = || remove(self.store.scratch()?, self.repository.place(&at));
         self.store.in_area(&self.repository, area_of(name.as_ref()), remove)?;
         self.store.upload_indexes.forget(self.key, self.id);
         folder_time::forget(&self.repository, name.as_ref());
@@ -296,7 +306,10 @@ impl LayerUpload for LocalUpload {
         let _renaming = shared.renaming.lock();
         shared.check()?;
         let draft = shared.store.scratch()?.draft()?;
-        draft.file().write_all(&name.to_bytes()).map_err(shared.io("rename"))?;
+        draft
+            .file()
+            .write_all(&uploads::name_text(shared.id, name))
+            .map_err(shared.io("rename"))?;
         draft.sync()?;
         let at = layout::upload_file(shared.id, layout::NAME);
         if shared.repository.stat(layout::upload(shared.id))?.is_none() {
@@ -333,11 +346,11 @@ impl LayerUpload for LocalUpload {
         for file in [layout::STARTED_AT, layout::NAME] {
             let at = layout::upload_file(shared.id, file);
             if let Some(file) = shared.repository.open_file(&at, fs::OFlags::RDONLY)? {
-                durable::sync_content(&file, || shared.repository.path_of(&at))?;
+                sync::content(&file, || shared.repository.path_of(&at))?;
             }
         }
-        durable::sync_folders(shared.repository.place(&layout::upload(shared.id)))?;
-        durable::sync_way_up(&shared.repository, &shared.store.root)?;
+        sync::folders(shared.repository.place(&layout::upload(shared.id)))?;
+        sync::way_up(&shared.repository, &shared.store.root)?;
         *shared.names_synced.lock() = names;
         Ok(())
     }

@@ -116,6 +116,16 @@ impl UploadIndexes {
         Ok(all)
     }
 
+    /// What is known of an upload of the repository in `folder`, as it is now.
+    pub(super) fn known(&self, folder: &Folder, id: UploadId) -> Result<Option<Known>> {
+        let index = self.index(folder)?;
+        let mut index = index.lock();
+        index.check(folder, id)?;
+        let known = index.uploads.get(&id).map(|indexed| indexed.known.clone());
+        index.limit();
+        Ok(known)
+    }
+
     /// Notes that this process made or renamed an upload.
     pub(super) fn note(&self, folder: &Folder, key: Key, id: UploadId, known: Known) -> Result<()> {
         let Some(index) = self.repositories.lock().get(&key).cloned() else { return Ok(()) };

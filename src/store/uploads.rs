@@ -19,8 +19,8 @@ use rustix::{
 use std::{
     cmp::Reverse,
     fs::File,
-    io::{self, Write as _},
-    os::unix::ffi::OsStrExt as _,
+    io,
+    os::unix::{ffi::OsStrExt as _, fs::FileExt as _},
     path::PathBuf,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -29,6 +29,10 @@ use std::{
 const STARTED_AT_BYTES_MAX: u64 = 64;
 /// More than any `name` file has: an area, the path of a folder and the name of a file.
 const NAME_BYTES_MAX: u64 = 8 << 10;
+
+/// What stands between an upload's name and its id in the `name` file; no name has it. Without an id the
+/// name counts as well: so it was written before folders were used again (`spares.rs`).
+const NAME_END: u8 = 0;
 
 /// What does not change while an upload lasts, and its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,24 +71,57 @@ pub(super) fn make(
     let at = layout::upload(id);
     let place = repository.place(&at);
     // Made whole elsewhere: nobody sees an upload without its parts, or one that nobody has locked.
-    let draft = store.scratch()?.draft_folder()?;
-    let write = |name: &str, bytes: &[u8]| {
-        let mut file = draft.create_file(name)?;
-        file.write_all(bytes).map_err(Error::io("write", place.path().join(name)))?;
-        Ok::<_, Error>(file)
-    };
+    let draft = store.spares.take(store.scratch()?)?;
     let started = humantime::format_rfc3339_seconds(started_at).to_string();
-    let started = write(layout::STARTED_AT, started.as_bytes())?;
+    let of = |file: &str| Error::io("write", place.path().join(file));
+    fill(&draft.started_at, started.as_bytes()).map_err(of(layout::STARTED_AT))?;
     // Finer than the clock by which the system would set it: it tells which upload is younger.
     let time = AttributesChange { modified_at: Some(now), ..AttributesChange::default() };
-    attributes::change(&started, &time, &place.path())?;
-    write(layout::NAME, &name.to_bytes())?;
-    let data = draft.create_file(layout::DATA)?;
+    attributes::change(&draft.started_at, &time, &place.path())?;
+    fill(&draft.name, &name_text(id, name)).map_err(of(layout::NAME))?;
+    let data = draft.folder.create_file(layout::DATA)?;
     Carried::default().but(change).put_on(&data, &place.path())?;
     lock(&data, id)?;
-    store.in_area(repository, name.area(), || draft.publish(place))?;
+    store.in_area(repository, name.area(), || draft.folder.publish(place))?;
     folder_time::forget(repository, Some(name));
     Ok((data, Known { name: Some(name.clone()), started_at, begun_at: now }))
+}
+
+/// Makes `bytes` the content of a file. It is cut last: of one that was cut to nothing first, ext4 begins
+/// to write the new bytes when it is closed.
+fn fill(file: &File, bytes: &[u8]) -> io::Result<()> {
+    file.write_all_at(bytes, 0)?;
+    let length = bytes.len() as u64;
+    if file.metadata()?.len() > length { file.set_len(length) } else { Ok(()) }
+}
+
+/// What the `name` file of the upload `id` holds.
+pub(super) fn name_text(id: UploadId, name: &UploadName) -> Vec<u8> {
+    [&name.to_bytes()[..], &[NAME_END], id.to_string().as_bytes()].concat()
+}
+
+/// What a `name` file says.
+enum NameText {
+    /// Where people find the upload.
+    Name(UploadName),
+    /// Nothing: another program's upload has no name, and a damaged name is none.
+    Nothing,
+    /// The name of another upload, which had the file before.
+    Others,
+}
+
+impl NameText {
+    /// Reads the `name` file of the upload `id`.
+    fn read(repository: &Folder, id: UploadId) -> Result<Self> {
+        let text = repository.read(layout::upload_file(id, layout::NAME), NAME_BYTES_MAX)?;
+        let Some(text) = text else { return Ok(Self::Nothing) };
+        let mut parts = text.splitn(2, |byte| *byte == NAME_END);
+        let (name, of) = (parts.next().unwrap_or_default(), parts.next());
+        if of.is_some_and(|of| of != id.to_string().as_bytes()) {
+            return Ok(Self::Others);
+        }
+        Ok(UploadName::from_bytes(name).map_or(Self::Nothing, Self::Name))
+    }
 }
 
 /// Takes the lock that a writer holds. Errors: `UploadBusy`.
@@ -101,7 +138,7 @@ pub(super) fn open(
     store: &Store, repository: &Folder, id: UploadId,
 ) -> Result<Option<(File, Known)>> {
     let at = layout::upload_file(id, layout::DATA);
-    let Some(known) = read_known(repository, id)? else { return Ok(None) };
+    let Some(known) = store.upload_indexes.known(repository, id)? else { return Ok(None) };
     let Some(data) = open_data(store, repository, id)? else { return Ok(None) };
     let stat = attributes::stat(&data, || repository.path_of(&at))?;
     if !folder::is_file(&stat) {
@@ -154,9 +191,11 @@ pub(super) struct LocalReader {
 }
 
 /// Opens an upload to look at its content only: without its lock.
-pub(super) fn open_to_read(repository: &Folder, id: UploadId) -> Result<Option<LocalReader>> {
+pub(super) fn open_to_read(
+    store: &Store, repository: &Folder, id: UploadId,
+) -> Result<Option<LocalReader>> {
     let at = layout::upload_file(id, layout::DATA);
-    if read_known(repository, id)?.is_none() {
+    if store.upload_indexes.known(repository, id)?.is_none() {
         return Ok(None);
     }
     let data = repository.open_quietly(&at, OFlags::RDONLY)?;
@@ -181,7 +220,8 @@ pub(super) fn is_still(repository: &Folder, id: UploadId, data: &File) -> Result
     Ok(there.is_some_and(|there| folder::identity(&there) == folder::identity(&open)))
 }
 
-/// What is known of an upload; `None` when it has no readable `startedat`, or no data any more.
+/// What is known of an upload; `None` when it has no readable `startedat`, or no data any more, or the
+/// name of another one.
 pub(super) fn read_known(repository: &Folder, id: UploadId) -> Result<Option<Known>> {
     let started = layout::upload_file(id, layout::STARTED_AT);
     let (Some(text), Some(stat)) =
@@ -198,9 +238,11 @@ pub(super) fn read_known(repository: &Folder, id: UploadId) -> Result<Option<Kno
     {
         return Ok(None);
     }
-    // Another program's upload has no name, and a damaged name is none.
-    let name = repository.read(layout::upload_file(id, layout::NAME), NAME_BYTES_MAX)?;
-    let name = name.and_then(|bytes| UploadName::from_bytes(&bytes).ok());
+    let name = match NameText::read(repository, id)? {
+        NameText::Name(name) => Some(name),
+        NameText::Nothing => None,
+        NameText::Others => return Ok(None),
+    };
     Ok(Some(Known { name, started_at, begun_at: attributes(&stat).modified_at }))
 }
 
@@ -221,7 +263,7 @@ pub(super) fn stat_known(
 impl Store {
     /// What is known of an upload of the repository in `folder`.
     pub(super) fn stat_upload(&self, folder: &Folder, id: UploadId) -> Result<Option<UploadStat>> {
-        match read_known(folder, id)? {
+        match self.upload_indexes.known(folder, id)? {
             Some(known) => stat_known(folder, id, known),
             None => Ok(None),
         }

@@ -48,8 +48,97 @@ fn a_layer_lives_from_upload_to_fetch() {
     assert_eq!(scene.tree(), BTreeSet::from(expected));
     let link = scene.v2(&format!("repositories/library/hello/_layers/sha256/{hex}/link"));
     assert_eq!(disk::read_to_string(link).unwrap(), digest.to_string());
+    scene.registry.close().unwrap();
     for folder in [layout::TMP, layout::TRASH] {
         assert_eq!(disk::read_dir(scene.path(folder)).unwrap().count(), 0, "{folder}");
+    }
+}
+
+/// The inode of the folder of an upload, and what its file `name` says.
+fn folder_of(scene: &Scene, upload: &dyn LayerUpload) -> (u64, String) {
+    let folder = scene.v2(&format!("repositories/app/_uploads/{}", upload.uuid()));
+    let name = disk::read(folder.join(layout::NAME)).unwrap();
+    (disk::metadata(folder).unwrap().ino(), String::from_utf8(name).unwrap())
+}
+
+/// The folders in `regfs/tmp`.
+fn spares(scene: &Scene) -> Vec<PathBuf> {
+    let entries = disk::read_dir(scene.path(layout::TMP)).unwrap();
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+#[test]
+fn an_upload_gets_the_folder_of_a_finished_one_and_nothing_that_it_said() {
+    let scene = scene();
+    let first = scene.upload("app", "a-rather-long-name");
+    let (inode, name) = folder_of(&scene, &*first);
+    assert_eq!(name, format!("uploads/a-rather-long-name\0{}", first.uuid()));
+    first.finish(&Digest::sha256(b"")).unwrap();
+    let second = scene.upload("app", "x");
+    let name = format!("uploads/x\0{}", second.uuid());
+    assert_eq!(folder_of(&scene, &*second), (inode, name));
+    assert_eq!(second.stat().unwrap().length, 0);
+    let again = scene.again();
+    let app = again.repository(&"app".parse().unwrap());
+    let uploads = app.layers().uploads().unwrap();
+    assert_eq!(uploads.len(), 1);
+    assert_eq!(uploads[0].name, Some(uploads_file("x")));
+    // What is cancelled has its data still, whoever reads it, and is deleted.
+    second.cancel().unwrap();
+    assert_eq!(spares(&scene), [] as [PathBuf; 0]);
+}
+
+#[test]
+fn a_finished_uploads_folder_with_anything_else_in_it_is_not_used_again() {
+    let scene = scene();
+    let other = scene.path("other");
+    let spoil: [&dyn Fn(&Path); 4] = [
+        &|spare| disk::create_dir_all(spare.join(layout::STATES)).unwrap(),
+        &|spare| disk::remove_file(spare.join(layout::NAME)).unwrap(),
+        &|spare| {
+            disk::remove_file(spare.join(layout::NAME)).unwrap();
+            disk::hard_link(&other, spare.join(layout::NAME)).unwrap();
+        },
+        &|spare| {
+            disk::remove_file(spare.join(layout::STARTED_AT)).unwrap();
+            symlink(&other, spare.join(layout::STARTED_AT)).unwrap();
+        },
+    ];
+    for spoil in spoil {
+        disk::write(&other, "somebody else's").unwrap();
+        scene.layer("app", b"");
+        let [spare] = &spares(&scene)[..] else { panic!("{:?}", spares(&scene)) };
+        spoil(spare);
+        let upload = scene.upload("app", "x");
+        let files = scene.v2(&format!("repositories/app/_uploads/{}", upload.uuid()));
+        assert_eq!(disk::read_dir(files).unwrap().count(), 3);
+        assert_eq!(folder_of(&scene, &*upload).1, format!("uploads/x\0{}", upload.uuid()));
+        assert_eq!(spares(&scene), [] as [PathBuf; 0]);
+        assert_eq!(disk::read_to_string(&other).unwrap(), "somebody else's");
+        upload.cancel().unwrap();
+    }
+}
+
+/// After a power cut the folder may have its new name, and its files what they said before.
+#[test]
+fn an_upload_that_has_the_name_of_another_one_is_none() {
+    let scene = scene();
+    let upload = scene.upload("app", "x");
+    let id = upload.uuid();
+    drop(upload);
+    let name = scene.v2(&format!("repositories/app/_uploads/{id}/name"));
+    let app = |registry: &LocalRegistry| registry.repository(&"app".parse().unwrap());
+    for (text, expected) in [
+        ("uploads/y".to_owned(), Some(Some(uploads_file("y")))),
+        (format!("uploads/y\0{id}"), Some(Some(uploads_file("y")))),
+        (format!("uploads/y\0{}", UploadId::random()), None),
+        ("uploads/y\0".to_owned(), None),
+        (String::new(), Some(None)),
+    ] {
+        disk::write(&name, &text).unwrap();
+        let uploads = app(&scene.again()).layers().uploads().unwrap();
+        let seen = uploads.first().map(|upload| upload.name.clone());
+        assert_eq!(seen, expected, "{text:?}");
     }
 }
 

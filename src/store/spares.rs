@@ -1,0 +1,118 @@
+//! Folders of uploads that are finished, kept to be those of the next ones.
+//!
+//! A file system that has lost many files a moment ago is slow to make new ones: ext4 gives no inode
+//! out again within a minute, and passes by all of those whenever it looks for one. An upload has a
+//! folder and two small files beside its data; ten thousand small layers would make and delete
+//! thirty thousand of them. So what a finished upload leaves is put into `regfs/tmp` as it is, and
+//! filled anew.
+//!
+//! After a power cut the new name of such a folder may have survived, and not what was written into
+//! its files. What they said before must not count then: `uploads.rs` writes an upload's id
+//! behind its name.
+
+use crate::model::Result;
+use crate::store::{
+    attributes,
+    directory::Directory,
+    durable::{DraftFolder, Scratch},
+    folder::{self, Folder, Place},
+    layout,
+};
+use parking_lot::Mutex;
+use rustix::fs::OFlags;
+use std::{
+    fs::File,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+/// How many are kept: as many as uploads end at the same time.
+const SPARES_MAX: usize = 32;
+/// How long one is kept, counted in the life of others: far shorter than what lies in `regfs/tmp` is
+/// left alone by whoever looks for leftovers.
+const SPARE_AGE_MAX: Duration = Duration::from_secs(60);
+
+/// What every upload has beside its data.
+const FILES: [&str; 2] = [layout::STARTED_AT, layout::NAME];
+
+/// The folders that are kept. The lock is held for an operation of the list.
+#[derive(Default)]
+pub(super) struct Spares {
+    folders: Mutex<Vec<Spare>>,
+}
+
+/// The folder of an upload in the making, and what is in it; they may say anything still.
+pub(super) struct UploadDraft<'a> {
+    pub(super) folder: DraftFolder<'a>,
+    pub(super) started_at: File,
+    pub(super) name: File,
+}
+
+/// A folder in `regfs/tmp`.
+struct Spare {
+    name: PathBuf,
+    since: Instant,
+}
+
+impl Spares {
+    /// Removes the folder of an upload whose data is gone, at once; `false` when it is not there.
+    pub(super) fn keep(&self, scratch: &Scratch, from: Place<'_>) -> Result<bool> {
+        if self.folders.lock().len() >= SPARES_MAX {
+            return scratch.delete(from, layout::STARTED_AT);
+        }
+        let name = match scratch.set_aside(from) {
+            Ok(Some(name)) => name,
+            Ok(None) => return Ok(false),
+            Err(error) => {
+                log::debug!("the folder of an upload is not kept: {error}");
+                return scratch.delete(from, layout::STARTED_AT);
+            }
+        };
+        self.folders.lock().push(Spare { name, since: Instant::now() });
+        Ok(true)
+    }
+
+    /// A folder in which an upload can be begun: one that is kept, if any is fit for that.
+    pub(super) fn take<'a>(&self, scratch: &'a Scratch) -> Result<UploadDraft<'a>> {
+        let newest = || self.folders.lock().pop();
+        while let Some(spare) = newest() {
+            // What is not used vanishes when it is dropped.
+            let folder = scratch.take_up(spare.name);
+            if spare.since.elapsed() < SPARE_AGE_MAX
+                && let Ok(Some([started_at, name])) = files_alone(&folder)
+            {
+                return Ok(UploadDraft { folder, started_at, name });
+            }
+        }
+        let folder = scratch.draft_folder()?;
+        let [started_at, name] = FILES.map(|name| folder.create_file(name));
+        Ok(UploadDraft { started_at: started_at?, name: name?, folder })
+    }
+
+    /// Deletes all.
+    pub(super) fn clear(&self, scratch: &Scratch) {
+        let spares = std::mem::take(&mut *self.folders.lock());
+        spares.into_iter().for_each(|spare| drop(scratch.take_up(spare.name)));
+    }
+}
+
+/// The files of a folder that has those of an upload and nothing else. They are going to be written, so
+/// they must be nobody else's: the store's owner may have put a link to any file there.
+fn files_alone(draft: &DraftFolder<'_>) -> Result<Option<[File; 2]>> {
+    let Some(folder) = draft.open()? else { return Ok(None) };
+    let mut directory = Directory::of(&folder)?;
+    while let Some(entry) = directory.next()? {
+        if !FILES.iter().any(|name| entry.name == *name) {
+            return Ok(None);
+        }
+    }
+    let [started_at, name] = FILES.map(|name| file_alone(&folder, name));
+    Ok(started_at?.zip(name?).map(Into::into))
+}
+
+fn file_alone(folder: &Folder, name: &str) -> Result<Option<File>> {
+    let Some(file) = folder.open_quietly(name, OFlags::RDWR)? else { return Ok(None) };
+    let stat = attributes::stat(&file, || folder.path_of(name))?;
+    let is_ours = stat.st_uid == rustix::process::geteuid().as_raw();
+    Ok(Some(file).filter(|_| folder::is_file(&stat) && stat.st_nlink == 1 && is_ours))
+}
