@@ -254,6 +254,14 @@ impl Removed<'_> {
         self.trash.open_folder(&self.name)
     }
 
+    /// As [`Removed::delete`], of a folder that has this file and most likely nothing else.
+    pub(super) fn delete_with(self, file: &str) {
+        let removed = self.trash.remove_file(self.name.join(file));
+        if !matches!(removed.and(self.trash.remove_folder(&self.name)), Ok(true)) {
+            self.delete();
+        }
+    }
+
     /// Deletes it. That this fails concerns nobody but the next sweep.
     pub(super) fn delete(self) {
         if let Err(error) = self.trash.remove_all(&self.name) {

@@ -209,12 +209,18 @@ impl Folder {
         fs::fstat(self.open_raw(at, PLACE, Mode::empty())?)
     }
 
-    /// Whether anything lies at `at`. A link on the way is followed, because listings ask for every
-    /// entry: all that could come to light is whether a file of this name lies behind it.
+    /// Whether anything lies at `at`, as far as [`Folder::glance`] sees.
     pub(super) fn has(&self, at: impl AsRef<Path>) -> Result<bool> {
+        Ok(self.glance(at)?.is_some())
+    }
+
+    /// As [`Folder::stat`], but that a symbolic link on the way is followed, because it is asked for every
+    /// entry of a folder: no more may come of the answer than of whether a file of this name, and
+    /// how old, lies behind it.
+    pub(super) fn glance(&self, at: impl AsRef<Path>) -> Result<Option<Stat>> {
         let at = at.as_ref();
         let stat = fs::statat(&self.descriptor, at, AtFlags::SYMLINK_NOFOLLOW);
-        Ok(self.found("stat", at, stat)?.is_some())
+        self.found("stat", at, stat)
     }
 
     /// What the system knows of the folder itself.

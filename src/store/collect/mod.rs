@@ -3,7 +3,7 @@
 //!
 //! 1. Behind the closed gate the time is noted: everybody who publishes from now on leaves a mark of it
 //!    on the blob (`gate.rs`).
-//! 2. What links and manifests refer to is marked (`marks.rs`).
+//! 2. What links and manifests refer to is marked (`marker.rs`).
 //! 3. Blobs that are not marked and older than the grace period are taken out of `blobs/`, a few at a
 //!    time behind the closed gate, where each is looked at again.
 //! 4. docker-registry passes no gate. It may have found a blob there just before it was taken out, and
@@ -13,6 +13,7 @@
 //! What is out when a collection ends in the midst of it is brought back (`out.rs`).
 
 mod collected;
+mod marker;
 mod marks;
 mod out;
 mod uploads;
@@ -27,14 +28,15 @@ use crate::store::{
     last_runs::LastCollection,
     layout,
 };
-use marks::{Marker, Marks, Scope};
+use marker::{Marker, Scope};
+use marks::Marks;
 use out::{Out, Taken};
 use rustix::io::Errno;
 use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant, SystemTime},
@@ -44,7 +46,7 @@ pub use collected::{CollectEvent, CollectOptions, Collected, Tally};
 pub(super) use out::{bring_back, recover};
 
 /// How many blobs are taken out while publishers wait.
-const BATCH: usize = 64;
+const BATCH: usize = 256;
 /// From how many blobs on they are removed before more are looked for: a few MiB of memory.
 const ROUND_MIN: usize = 1 << 16;
 /// How long docker-registry may take between finding a blob and linking it. Besides, what is younger
@@ -174,9 +176,8 @@ impl Run<'_> {
             true => start.at.checked_sub(self.options.grace),
             false => None,
         };
-        let mut marks = Marks::default();
-        let (store, stop, tell) = (self.store, self.stop, &mut *self.tell);
-        Marker { store, scope, layers_since, stop, tell, marks: &mut marks }.run()?;
+        let (store, stop, links) = (self.store, self.stop, AtomicU64::new(0));
+        let marks = Marker { store, scope, layers_since, stop, links }.run(self.tell)?;
         if matches!(scope, Scope::Everything) {
             (self.collected.links, self.collected.manifests) = (marks.links(), marks.manifests());
         }
@@ -211,7 +212,7 @@ impl Run<'_> {
         while let Some(entry) = blobs.next()? {
             let digest = layout::parse_digest(Algorithm::Sha256, &entry.name);
             let Some(digest) = digest.filter(|_| entry.is_folder) else { continue };
-            let data = folder.stat(Path::new(&entry.name).join(layout::DATA))?;
+            let data = folder.glance(Path::new(&entry.name).join(layout::DATA))?;
             let Some(data) = data.filter(folder::is_file) else { continue };
             let (bytes, changed_at) = (folder::length(&data), attributes(&data).changed_at);
             if marked.marks.has(&digest.hex()) {
@@ -311,14 +312,10 @@ impl Run<'_> {
             out.bring_back(&garbage.digest)?;
             self.collected.brought_back.add(garbage.bytes);
         }
-        for garbage in unused {
-            check_is_to_go_on(self.stop)?;
-            match out.delete(&garbage.digest)? {
-                true => self.removed(&garbage),
-                false => self.collected.brought_back.add(garbage.bytes),
-            }
-        }
-        Ok(())
+        out.delete_all(&unused, self.stop, |garbage, deleted| match deleted {
+            true => self.removed(garbage),
+            false => self.collected.brought_back.add(garbage.bytes),
+        })
     }
 
     fn check_clock(&self, start: Start, now: Start) -> Result<()> {
@@ -352,10 +349,11 @@ impl Run<'_> {
 
 /// Errors: `Io`, as of a call that a signal has interrupted.
 fn check_is_to_go_on(stop: &AtomicUsize) -> Result<()> {
-    match stop.load(Ordering::Relaxed) {
-        0 => Ok(()),
-        _ => Err(Error::io("go on with", layout::COLLECTED)(Errno::INTR)),
-    }
+    if stop.load(Ordering::Relaxed) == 0 { Ok(()) } else { Err(interrupted()) }
+}
+
+fn interrupted() -> Error {
+    Error::io("go on with", layout::COLLECTED)(Errno::INTR)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 use crate::model::{Algorithm, Digest, Error, Hasher, Result};
 use crate::store::{
     Store, attributes,
+    collect::{Garbage, check_is_to_go_on},
     directory::Directory,
     durable,
     folder::{self, Folder},
@@ -15,10 +16,19 @@ use std::{
     fs::File,
     io::{ErrorKind, Read as _},
     path::Path,
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
 };
 
 /// How much is read at once.
 const READ_BYTES: usize = 1 << 17;
+/// How many blobs are deleted at the same time: more would be in the way of whoever uses the store.
+const DELETERS_MAX: usize = 4;
+/// For how many blobs a thread is worth it.
+const DELETIONS_MIN: usize = 64;
 
 /// The blobs that are out; only the collector that runs has this.
 pub(super) struct Out<'a> {
@@ -65,14 +75,49 @@ impl<'a> Out<'a> {
     }
 
     /// Deletes a blob that is out. `false` when somebody has brought it back.
-    pub(super) fn delete(&self, digest: &Digest) -> Result<bool> {
+    fn delete(&self, digest: &Digest) -> Result<bool> {
         let out = layout::collected(digest);
         // By one rename, so that nobody brings back what is being deleted.
         let Some(removed) = self.store.scratch()?.remove(self.store.root.place(&out))? else {
             return Ok(false);
         };
-        removed.delete();
+        removed.delete_with(layout::DATA);
         Ok(true)
+    }
+
+    /// Deletes blobs that are out, several at a time, since each waits for the disk; calls `each` with one
+    /// and whether it was deleted. Ends with the first error.
+    pub(super) fn delete_all<'b>(
+        &self, garbage: &'b [Garbage], stop: &AtomicUsize, mut each: impl FnMut(&'b Garbage, bool),
+    ) -> Result<()> {
+        let next = AtomicUsize::new(0);
+        let (sender, outcomes) = mpsc::channel();
+        let delete = |sender: mpsc::Sender<_>| {
+            while let Some(garbage) = garbage.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let deleted = check_is_to_go_on(stop).and_then(|()| self.delete(&garbage.digest));
+                if deleted.is_err() {
+                    next.store(usize::MAX / 2, Ordering::Relaxed);
+                }
+                if sender.send((garbage, deleted)).is_err() {
+                    return;
+                }
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 0..(garbage.len() / DELETIONS_MIN).clamp(1, DELETERS_MAX) {
+                let (delete, sender) = (&delete, sender.clone());
+                scope.spawn(move || delete(sender));
+            }
+            drop(sender);
+            let mut outcome = Ok(());
+            for (garbage, deleted) in outcomes {
+                match deleted {
+                    Ok(deleted) => each(garbage, deleted),
+                    Err(error) => outcome = Err(error),
+                }
+            }
+            outcome
+        })
     }
 
     /// Brings back a blob that is out.
