@@ -57,6 +57,11 @@ class Bench:
             say(f"{self.results.area}: {', '.join(missing)} cannot be had")
         return not missing
 
+    def needs(self, peer):
+        """Without it, there is nothing to measure."""
+        if not self.peers.has(peer):
+            raise Failed(f"{peer} cannot be had")
+
     def until_end(self, manager):
         """Enters it until the area ends."""
         return self._ends.enter_context(manager)

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import shutil
 import socket
 from contextlib import contextmanager
@@ -116,7 +117,7 @@ def fetch(port, path):
         connection.request("GET", path)
         response = connection.getresponse()
         link = response.getheader("Link") or ""
-        following = link[link.index("<") + 1 : link.index(">")] if 'rel="next"' in link else None
-        return response.status, response.read(), following
+        following = re.search(r'<([^>]*)>; *rel="next"', link)
+        return response.status, response.read(), following and following[1]
     finally:
         connection.close()

@@ -12,11 +12,12 @@ def as_text(results):
     """Two tables: what was measured, and what that comes to."""
     lines = ["", f"{results.area}: {results.title}", results.machine, ""]
     wide = 2 + max([len(series.what) for series in results.series()], default=0)
-    lines.append(f"{'':{wide}}{'':10}{'median':>12}{'min':>12}{'max':>12}")
+    side = 1 + max([len(series.side) for series in results.series()], default=0)
+    lines.append(f"{'':{wide}}{'':{side}}{'median':>12}{'min':>12}{'max':>12}")
     for series in results.series():
         numbers = median(series.values), min(series.values), max(series.values)
         shown = "".join(f"{number:12.{DIGITS[series.unit]}f}" for number in numbers)
-        lines.append(f"{series.what:{wide}}{series.side:10}{shown} {series.unit}")
+        lines.append(f"{series.what:{wide}}{series.side:{side}}{shown} {series.unit}")
     wide = 2 + max([len(each.label) for each in results.comparisons], default=0)
     lines += ["", f"{'':{wide}}{'':6}{'figure':>9}{'lowest':>9}{'highest':>9}"]
     for each in results.comparisons:

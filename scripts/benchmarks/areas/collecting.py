@@ -9,8 +9,7 @@ from ..processes import run
 
 def gc(bench):
     """A tenth of the blobs is garbage. Both have to keep the same."""
-    if not bench.has("docker-registry"):
-        return
+    bench.needs("docker-registry")
     tags = bench.options.layers
     bench.results.title = f"{tags * 10} blobs of 2 KiB, a tenth of them garbage, and {tags} tags"
     store = bench.folder / "store"
@@ -24,7 +23,8 @@ def gc(bench):
             # Nothing that is younger than a second is removed.
             run(["sleep", "2"])
             bench.time("gc", side, collector(bench, side, copy))
-            kept[side] = sorted(run(["find", "docker/registry/v2/blobs", "-name", "data"], cwd=copy).split())
+            found = run(["find", "docker/registry/v2/blobs", "-name", "data"], cwd=copy)
+            kept[side] = sorted(found.split())
         if kept["registry"] != kept["regfs"] or len(kept["regfs"]) != tags * 9:
             raise AssertionError("the collectors do not keep the same")
         for side in kept:

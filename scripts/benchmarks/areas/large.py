@@ -5,8 +5,7 @@ import time
 from pathlib import Path
 
 from ..bench import shell
-from ..place import wait_until
-from ..processes import run, seconds
+from ..processes import Failed, seconds
 from ..stores import LAYERS_EACH, blob_digest, large_layer, large_repository
 
 # The store that the large one is compared with, and how many repositories of each are looked at.
@@ -15,9 +14,9 @@ SAMPLE = SMALL // LAYERS_EACH
 # How much longer a thing may take in a large store than in a small one: no longer, but for noise.
 GROWTH_MAX = 1.25
 MOUNT = "mount until ls answers"
-# Memory is given back a second after much became free. It is looked at in these steps, in seconds, until
-# it shrinks no more.
-STEP, STEPS_MAX = 3, 10
+# Memory is given back a second after much became free. It is looked at in steps of so many seconds, until
+# it has not shrunk for some of them.
+STEP, STEPS_STILL, STEPS_MAX = 2, 3, 30
 # What daemons take is told in megabytes of ten.
 MB = 1000 * 1000
 
@@ -25,6 +24,8 @@ MB = 1000 * 1000
 def scale(bench):
     """The same is done to as many things, in a large store and in a small one."""
     count = bench.options.scale
+    if count <= SMALL:
+        raise Failed(f"it is to be more than {SMALL} blobs: REGFS_BENCH_SCALE")
     bench.results.title = f"a store of {count} blobs beside one of {SMALL}"
     sides = {f"{blobs} blobs": bench.large_store(blobs) for blobs in (SMALL, count)}
     for _ in bench.rounds():
@@ -112,11 +113,12 @@ def memory_of(pid, name):
 
 
 def wait_for_less(pid):
-    """Waits as long as it shrinks."""
-    before = memory_of(pid, "Rss")
+    """Waits until it has not shrunk for a while."""
+    least, steps_since = memory_of(pid, "Rss"), 0
     for _ in range(STEPS_MAX):
         time.sleep(STEP)
         now = memory_of(pid, "Rss")
-        if now > before * 0.98:
+        steps_since = 0 if now < least * 0.98 else steps_since + 1
+        least = min(now, least)
+        if steps_since == STEPS_STILL:
             return
-        before = now

@@ -2,7 +2,6 @@
 
 import json
 
-from ..bench import shell
 from ..peers import fetch
 from ..processes import run, say, seconds_of
 from ..stores import Store

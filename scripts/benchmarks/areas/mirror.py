@@ -11,8 +11,7 @@ IDLE_INTO, IDLE_FROM = "rsync -a, nothing to do", "rsync -a from it, nothing to 
 
 def mirror(bench):
     """Each round has new targets: on the disk, on bindfs, and in a new store."""
-    if not bench.has("rsync"):
-        return
+    bench.needs("rsync")
     count = bench.options.layers
     bench.results.title = f"{count} layers of 4 KiB, copied from the disk to new folders"
     say(f"making {count} layers …")

@@ -76,7 +76,8 @@ def as_user(bench, file, digest):
             with ExitStack() as ends:
                 path = enter(bench, ends, side, folder, plain) / digest
                 for which in ("first", "second"):
-                    bench.time(f"cat, user, {which} read", side, shell(TOOLS["cat"], file=path), user=USER)
+                    what, command = f"cat, user, {which} read", shell(TOOLS["cat"], file=path)
+                    bench.time(what, side, command, user=USER)
     compare = bench.results.compare
     for which, least in ("first", 0.28), ("second", 0.55):
         compare("speed", f"cat, user, {which} read", "regfs", "disk", least)

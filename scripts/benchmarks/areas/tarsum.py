@@ -9,8 +9,7 @@ FILES = {"4 files": 4, "100,000 files": 100_000}
 
 def tarsum(bench):
     """Of few files, and of many."""
-    if not bench.has("openssl"):
-        return
+    bench.needs("openssl")
     bench.results.title = f"archives of {bench.options.bytes >> 20} MiB"
     program = bench.example("tarsum")
     archives = {what: archive(bench, files) for what, files in FILES.items()}
