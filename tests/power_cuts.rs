@@ -1,0 +1,183 @@
+//! Power cuts while layers are published, on a real disk: its image is copied at once while everything goes
+//! on, which is what a disk has when the power fails. The copies are mounted as after a restart.
+//!
+//! What a disk may lose beyond that is in `crash_images.rs`. REGFS_POWER_CUT_BLOBS says how many layers are
+//! published, REGFS_POWER_CUTS how often the power fails.
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(clippy::print_stderr, reason = "what was seen is of interest")]
+
+mod common;
+
+use common::{Mount, digest_of, effort, needs, noise, reliability_row, run_in, run_within};
+use parking_lot::Mutex;
+use rustix::mount::{UnmountFlags, unmount};
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io::Write as _,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::Duration,
+};
+
+const BLOBS_DEFAULT: u64 = 400;
+const CUTS_DEFAULT: u64 = 6;
+/// Of so many layers one is synced, with its name.
+const SYNC_EACH: u64 = 32;
+/// What a small layer takes on the disk, with its link, the folders of both and their inodes.
+const BLOB_DISK_BYTES: u64 = 24 << 10;
+/// How long somebody else waits who syncs something on the same disk.
+const OTHERS_PAUSE: Duration = Duration::from_millis(2);
+/// As long as one step may take at length.
+const PATIENCE: Duration = Duration::from_secs(60 * 60);
+
+/// A disk in a file, of which others can be made at once that share what is on it.
+struct Bench {
+    folder: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new(blobs: u64) -> Self {
+        let bench = Self { folder: common::scratch() };
+        let bytes = (256 << 20) + blobs * BLOB_DISK_BYTES;
+        let inodes = 8 * blobs + 65_536;
+        run_in(
+            bench.folder.path(),
+            &format!(
+                "mkdir all now then && truncate -s {} outer && mkfs.xfs -q -m reflink=1 outer &&
+                 mount -o loop outer all && truncate -s {bytes} all/disk &&
+                 mkfs.ext4 -q -m 0 -N {inodes} all/disk && mount -o loop all/disk now",
+                8 * bytes + (1 << 30)
+            ),
+        );
+        bench
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The power fails now; everything goes on on another disk.
+    fn cut(&self, number: usize) {
+        run_in(self.folder.path(), &format!("cp --reflink=always all/disk all/cut{number}"));
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        for folder in ["then", "now", "all"] {
+            if common::is_mounted(&self.path(folder)) {
+                unmount(self.path(folder), UnmountFlags::DETACH).ok();
+            }
+        }
+    }
+}
+
+/// Publishes a layer in one of the ways people have.
+fn publish(repository: &Path, number: u64) -> String {
+    let bytes = noise(number, usize::try_from(1 + number * 7919 % 6000).unwrap());
+    let digest = digest_of(&bytes);
+    let layer = repository.join("layers").join(&digest);
+    let through = match number % 3 {
+        0 => layer.clone(),
+        1 => repository.join(format!("uploads/{number}")),
+        _ => repository.join(format!("layers/.{digest}.tmp")),
+    };
+    File::create_new(&through).unwrap().write_all(&bytes).unwrap();
+    if through != layer {
+        rustix::fs::rename(&through, &layer).unwrap();
+    }
+    digest
+}
+
+/// Syncs a layer and its name.
+fn sync(repository: &Path, digest: &str) {
+    let layers = repository.join("layers");
+    File::open(layers.join(digest)).unwrap().sync_all().unwrap();
+    File::open(layers).unwrap().sync_all().unwrap();
+}
+
+#[test]
+fn after_a_power_cut_nothing_wrong_is_served_and_what_was_synced_is_there() {
+    needs!("fuse", "root", "loop", "mkfs.xfs", "mkfs.ext4");
+    let blobs = effort("REGFS_POWER_CUT_BLOBS", BLOBS_DEFAULT);
+    let cuts = effort("REGFS_POWER_CUTS", CUTS_DEFAULT);
+    let bench = Bench::new(blobs);
+    run_in(&bench.path("now"), "mkdir store");
+    let mount = Mount::of_store(&bench.path("now/store"));
+    run_in(mount.path(), "mkdir app && ls app > /dev/null");
+    let repository = mount.path().join("app");
+    let (published, synced) = (AtomicU64::new(0), Mutex::new(Vec::new()));
+    let other = File::create(bench.path("now/other")).unwrap();
+    let promised = thread::scope(|scope| {
+        // Somebody else has names written, ours among them, though nobody has synced what they promise.
+        scope.spawn(|| {
+            while published.load(Ordering::Relaxed) < blobs {
+                (&other).write_all(b"x").unwrap();
+                other.sync_all().unwrap();
+                thread::sleep(OTHERS_PAUSE);
+            }
+        });
+        scope.spawn(|| {
+            for number in 0..blobs {
+                let digest = publish(&repository, number);
+                if number % SYNC_EACH == 0 {
+                    sync(&repository, &digest);
+                    synced.lock().push(digest);
+                }
+                published.store(number + 1, Ordering::Relaxed);
+            }
+        });
+        // At random moments, but spread over all of them.
+        let random = noise(cuts, 8 * usize::try_from(cuts).unwrap());
+        let promise = |(number, random): (usize, &[u8])| {
+            let part = u64::from_le_bytes(random.try_into().unwrap()) % 1000;
+            let at = (number as u64 * 1000 + part) * blobs / (cuts * 1000);
+            while published.load(Ordering::Relaxed) < at {
+                thread::sleep(Duration::from_micros(200));
+            }
+            let before = synced.lock().len();
+            bench.cut(number);
+            before
+        };
+        random.chunks(8).enumerate().map(promise).collect::<Vec<usize>>()
+    });
+    drop((mount, other));
+    run_in(bench.folder.path(), "umount now");
+    let synced = synced.into_inner();
+    for (number, promised) in promised.into_iter().enumerate() {
+        let seen = after_the_cut(&bench, number, &synced[..promised]);
+        eprintln!("cut {number}: {seen} layers, {promised} of them synced");
+    }
+    reliability_row(
+        &format!("power cuts while {blobs} layers are published, on a real disk"),
+        cuts,
+        "verify finds nothing, what was synced is there",
+        "REGFS_POWER_CUT_BLOBS=200000 REGFS_POWER_CUTS=100 cargo test --release --test power_cuts",
+    );
+}
+
+/// What is there after a power cut: the number of layers.
+fn after_the_cut(bench: &Bench, number: usize, promised: &[String]) -> usize {
+    let folder = bench.folder.path();
+    run_within(PATIENCE, folder, &format!("mount -o loop all/cut{number} then"));
+    let mount = Mount::of_store(&bench.path("then/store"));
+    let layers = run_within(PATIENCE, mount.path(), "ls app/layers 2> /dev/null || true");
+    let layers: BTreeSet<&str> = layers.lines().collect();
+    for digest in promised {
+        assert!(layers.contains(digest.as_str()), "cut {number}: {digest} was synced");
+    }
+    // Nothing else is linked than what verify looks at; a few are read as people do.
+    for digest in
+        layers.iter().step_by(1 + layers.len() / 16).filter(|name| name.starts_with("sha"))
+    {
+        let bytes = fs::read(mount.path().join("app/layers").join(digest)).unwrap();
+        assert_eq!(digest_of(&bytes), **digest, "cut {number}");
+    }
+    run_within(PATIENCE, mount.store(), "regfs verify .");
+    let count = layers.len();
+    drop(mount);
+    run_within(PATIENCE, folder, &format!("umount then && rm all/cut{number}"));
+    count
+}
