@@ -43,6 +43,7 @@ mod upload_index;
 mod uploads;
 pub mod verify;
 mod walk;
+mod ways;
 
 pub use collect::{CollectEvent, CollectOptions, Collected, Tally};
 pub use last_runs::{LastCollection, LastVerify};
@@ -70,6 +71,7 @@ use std::{
 };
 use upload_index::UploadIndexes;
 use walk::Walk;
+use ways::Ways;
 
 /// How often making a folder is tried when others remove folders above it.
 const MAKES_MAX: usize = 8;
@@ -119,6 +121,7 @@ struct Store {
     followers: Followers,
     upload_indexes: UploadIndexes,
     spares: Spares,
+    ways: Ways,
     signing_key: signatures::StoreKey,
     document_lengths: lengths::DocumentLengths,
     mark: mounts::Mark,
@@ -316,6 +319,7 @@ impl Registry for LocalRegistry {
         let root = &self.store.root;
         let passage = self.store.pass()?;
         self.store.note_move(&passage)?;
+        self.store.ways.forget();
         match durable::move_new(root.place(&from), root.place(&at))? {
             true => Ok(()),
             // Somebody made it anew meanwhile.

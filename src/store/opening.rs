@@ -15,6 +15,7 @@ use crate::store::{
     spares::Spares,
     sweep,
     upload_index::UploadIndexes,
+    ways::Ways,
 };
 use rustix::{
     fs::{self, FlockOperation, Mode, OFlags},
@@ -65,6 +66,7 @@ impl LocalRegistry {
             followers: Followers::default(),
             upload_indexes: UploadIndexes::default(),
             spares: Spares::default(),
+            ways: Ways::default(),
             signing_key: StoreKey::default(),
             document_lengths: DocumentLengths::default(),
             mark: Mark::default(),

@@ -7,6 +7,7 @@ use crate::store::{
 };
 use rustix::{fs, io::Errno};
 use std::{
+    borrow::Borrow,
     fs::File,
     os::fd::AsRawFd as _,
     path::{Path, PathBuf},
@@ -23,9 +24,9 @@ pub(super) fn content(file: &File, path: impl FnOnce() -> PathBuf) -> Result<()>
 /// As [`content`], of several files, in their order; each with its path for the message. All are begun
 /// before the first is waited for: then a journalling file system, which would commit its journal
 /// for each, does so for all of them at once.
-pub(super) fn contents(files: &[(&File, PathBuf)]) -> Result<()> {
-    files.iter().for_each(|(file, _)| begin(file));
-    files.iter().try_for_each(|(file, path)| content(file, || path.clone()))
+pub(super) fn contents<F: Borrow<File>>(files: &[(F, PathBuf)]) -> Result<()> {
+    files.iter().for_each(|(file, _)| begin(file.borrow()));
+    files.iter().try_for_each(|(file, path)| content(file.borrow(), || path.clone()))
 }
 
 /// Begins to write what is not on disk yet. That it fails is said by who waits for it.

@@ -20,7 +20,7 @@ use crate::store::{
     folder_time, layout, notes,
     progress::Progress,
     repository::LocalRepository,
-    states, sync,
+    states,
     upload_index::Key,
     uploads::{self, Known},
 };
@@ -67,10 +67,10 @@ pub(super) struct Shared {
     /// Finished or cancelled, for those who do not take `work`.
     pub(super) ended: AtomicBool,
     /// How often the upload got another name.
-    renames: AtomicU64,
+    pub(super) renames: AtomicU64,
     /// The names on the way to the data that are known to survive a power cut: how often the upload
     /// had been renamed, and where its repository lay. Held to read or change the value only.
-    names_synced: Mutex<Option<(u64, PathBuf)>>,
+    pub(super) names_synced: Mutex<Option<(u64, PathBuf)>>,
     /// The number with which the disk refused bytes that were written, or 0. Until all is written
     /// anew, that is why the content is another.
     pub(super) lost: AtomicI32,
@@ -197,11 +197,6 @@ impl Shared {
     fn open_work(&self) -> Result<MutexGuard<'_, Work>> {
         let work = self.work.lock();
         if let Life::Open = work.life { Ok(work) } else { Err(self.unknown()) }
-    }
-
-    /// The names on the way to the data; `None` where the system does not tell.
-    fn names(&self) -> Option<(u64, PathBuf)> {
-        Some((self.renames.load(Ordering::Acquire), self.repository.path_now()?))
     }
 
     pub(super) fn length(&self) -> Result<u64> {
@@ -337,22 +332,7 @@ impl LayerUpload for LocalUpload {
     fn sync(&self) -> Result<()> {
         let shared = &self.shared;
         shared.check()?;
-        shared.sync_data()?;
-        // As they are before: what is renamed meanwhile is for the next time.
-        let names = shared.names();
-        if names.is_some() && *shared.names_synced.lock() == names {
-            return Ok(());
-        }
-        for file in [layout::STARTED_AT, layout::NAME] {
-            let at = layout::upload_file(shared.id, file);
-            if let Some(file) = shared.repository.open_file(&at, fs::OFlags::RDONLY)? {
-                sync::content(&file, || shared.repository.path_of(&at))?;
-            }
-        }
-        sync::folders(shared.repository.place(&layout::upload(shared.id)))?;
-        sync::way_up(&shared.repository, &shared.store.root)?;
-        *shared.names_synced.lock() = names;
-        Ok(())
+        shared.sync()
     }
 
     fn settle(&self, hold: Box<dyn Any + Send>) {

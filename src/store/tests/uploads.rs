@@ -333,6 +333,17 @@ fn a_sync_after_a_rename_syncs_the_new_names() {
     sync();
     scene.registry.rename(&home.name, &to).unwrap();
     sync();
+    // What was known of a way counts for nothing when another folder lies there.
+    let uploads = folder.open_folder(layout::UPLOADS).unwrap().unwrap();
+    let again = |uploads: &Folder| {
+        home.store.ways.sync(uploads, &folder, &home.store.root).unwrap();
+        home.store.ways.knows(uploads)
+    };
+    assert!(again(&uploads));
+    scene.registry.rename(&to, &home.name).unwrap();
+    assert!(!home.store.ways.knows(&uploads));
+    assert!(again(&uploads));
+    scene.registry.rename(&home.name, &to).unwrap();
     // The way up is the one that leads there now.
     let mut way = vec![folder];
     for at in ["repositories/new/place", "repositories/new", "repositories"] {
