@@ -355,7 +355,13 @@ mod tests {
         let next = show(&a);
         assert_ne!(next, shown);
         inodes.detach(&a);
-        assert_ne!(inodes.look_up(a), next);
+        assert_ne!(inodes.look_up(a.clone()), next);
+        inodes.detach(&a);
+        // Nor is a number shown any more that the kernel gave back.
+        let again = inodes.look_up(a.clone());
+        assert_eq!(show(&a), again);
+        inodes.forget(again, 1);
+        assert_ne!(show(&a), again);
         inodes.rename_repository(&"b".parse().unwrap(), &"c".parse().unwrap());
         assert_ne!(show(&repository("c")), show(&b));
     }
