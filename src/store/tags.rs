@@ -51,7 +51,9 @@ pub(super) fn link(repository: &Folder, tag: &Tag) -> Result<Option<Link>> {
     if links::is_changing(&outer) || inner.is_some_and(|inner| links::is_changing(&inner)) {
         return Ok(None);
     }
-    Err(Error::LinkDamaged { path: repository.path_of(at) })
+    // It may have come since the first look.
+    let link = links::read(repository, &at)?;
+    link.map(Some).ok_or_else(|| Error::LinkDamaged { path: repository.path_of(at) })
 }
 
 impl Store {
