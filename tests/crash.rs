@@ -4,8 +4,8 @@
 mod common;
 
 use common::{
-    Background, Mount, big_bytes, digest_of, digest_of_file, eventually, manifest_of, needs, noise,
-    run_in, session, session_with, writer,
+    Background, Crowd, Mount, big_bytes, digest_of, digest_of_file, eventually, manifest_of, needs,
+    noise, run_in, session, session_with, writer,
 };
 use std::{
     fs,
@@ -177,9 +177,6 @@ fn a_store_that_a_crash_left_can_be_used_like_any_other() {
     fs::create_dir_all(uploads.join("11111111-2222-4333-8444-555555555555/hashstates/sha256"))
         .unwrap();
     fs::create_dir_all(mount.store().join("docker/registry/v2/blobs/sha256/ab")).unwrap();
-    // And a tag that was being made.
-    let tag = mount.store().join("docker/registry/v2/repositories/a/_manifests/tags/half");
-    fs::create_dir_all(tag.join("current")).unwrap();
     mount.mount(&[]);
     session(
         &mount,
@@ -195,4 +192,56 @@ fn a_store_that_a_crash_left_can_be_used_like_any_other() {
         $ ls -A
         ",
     );
+}
+
+#[test]
+fn a_tag_that_a_docker_registry_was_killed_over_is_seen_everywhere_until_it_is_removed_or_put_again()
+ {
+    needs!("fuse", "tar", "rsync");
+    // More than fit into the first reply, which tells more than the others.
+    const WHOLE: usize = 1_000;
+    const HALF: usize = 20;
+    let mut mount = Mount::unmounted();
+    let crowd = Crowd::of(mount.store());
+    crowd.staying_tags("a", WHOLE);
+    let tags = crowd.repository("a").join("_manifests/tags");
+    for number in 0..HALF {
+        fs::create_dir_all(tags.join(format!("half-{number}/index/sha256"))).unwrap();
+    }
+    mount.mount(&[]);
+    // Somebody may be making it.
+    session(&mount, "$ [ -e a/manifests/half-0 ]\n[exit 1]");
+    eventually(Duration::from_secs(10), "nobody makes it any more", || {
+        HALF == (0..HALF)
+            .filter(|number| mount.path().join(format!("a/manifests/half-{number}")).exists())
+            .count()
+    });
+    session_with(
+        &mount,
+        &[("HALF", &HALF.to_string())],
+        "
+        $ cd a/manifests
+        $ ls | grep -c half
+        $HALF
+        $ ls -l | grep -c '^-rw------- .* 0 .* half'
+        $HALF
+        $ find . -type f -name 'half*' | wc -l
+        $HALF
+        $ du -s . | wc -l
+        1
+        $ cat half-0
+        cat: half-0: Bad message
+        [exit 1]
+        $ rm half-0; ls | grep -c half
+        19
+        $ cp stay-1 half-1; cmp stay-1 half-1
+        $ mv stay-2 half-2; cmp stay-1 half-2
+        $ ln -f stay-3 half-3; cmp stay-1 half-3
+        ",
+    );
+    mount.assert_error(&["open", "a/manifests/half-0", "EBADMSG", "copy it here again"]);
+    for number in 1..=3 {
+        assert!(tags.join(format!("half-{number}/current/link")).exists(), "{number}");
+    }
+    session(&mount, "$ rm -r a\n$ ls -A");
 }

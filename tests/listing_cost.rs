@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Crowd, Disk, Mount, is_root, needs, run_in, run_within, scratch};
+use common::{Crowd, Disk, Mount, Strace, is_root, needs, run_in, run_within, scratch};
 use std::{fs, path::PathBuf, time::Duration};
 
 /// How many requests of a kind there were.
@@ -43,6 +43,24 @@ fn ls_with_attributes_asks_for_many_at_once_and_ls_without_asks_for_none() {
     assert!(lookups + getattrs < COUNT as f64 / 10.0, "{lookups} and {getattrs}");
     assert!(plain < 3.0, "{plain}");
     assert!(with_attributes < COUNT as f64 / 50.0, "{with_attributes}");
+}
+
+#[test]
+fn ls_looks_at_none_of_the_tags_that_it_lists() {
+    needs!("fuse", "root", "strace");
+    const COUNT: usize = 10_000;
+    let mut mount = Mount::unmounted();
+    Crowd::of(mount.store()).staying_tags("a", COUNT);
+    mount.mount(&[]);
+    let trace = mount.beside().join("trace");
+    let looks = ["-e".to_owned(), "trace=openat2,newfstatat,statx,fstat".to_owned()];
+    let strace = Strace::attach(mount.pid(), &looks, &trace);
+    let listed = run_in(mount.path(), "ls a/manifests | wc -l");
+    strace.detach();
+    assert_eq!(listed.trim(), COUNT.to_string());
+    // The first reply is one with attributes: of two hundred tags, by some calls each.
+    let looks = fs::read_to_string(trace).unwrap().lines().count();
+    assert!(looks < COUNT / 4, "{looks} looks at the disk for {COUNT} tags");
 }
 
 /// What the daemon has of memory, and the most it ever had, in bytes.

@@ -218,6 +218,7 @@ fn a_damaged_entry_is_seen_hides_no_other_and_can_be_removed() {
     damage("dangling", &gone);
     fs::create_dir_all(tags.join("planted/current")).unwrap();
     symlink("/etc/hostname", tags.join("planted/current/link")).unwrap();
+    // A docker-registry was killed over this one.
     fs::create_dir_all(tags.join("begun")).unwrap();
     mount.mount(&[]);
     // Somebody might still be writing them before.
@@ -236,10 +237,9 @@ fn a_damaged_entry_is_seen_hides_no_other_and_can_be_removed() {
         $ grep -c dangling ../../../long; grep -c 'planted' ../../../long; grep -c begun ../../../long
         1
         1
-        0
-        [exit 1]
-        $ ls -f | grep -vc begun
-        2004
+        1
+        $ ls -f | wc -l
+        2005
         $ cat empty-7
         cat: empty-7: Bad message
         [exit 1]
@@ -248,7 +248,7 @@ fn a_damaged_entry_is_seen_hides_no_other_and_can_be_removed() {
         [exit 1]
         $ grep dangling ../../.regfs/errors
         … a/manifests/dangling: ENOLINK: the link … leads to $GONE, and there is no such manifest; remove the tag, or put it again
-        $ rm empty-* dangling && ls -f | grep -c -e empty -e dangling
+        $ rm empty-* dangling begun && ls -f | grep -c -e empty -e dangling -e begun
         0
         [exit 1]
         ",

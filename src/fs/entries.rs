@@ -131,7 +131,10 @@ fn area_rest(
             Some(Box::new(Mapped::new(repository.layers().digests()?, entry)))
         }
         Area::Manifests => {
-            let entry = move |tag: Tag| Some(listed(tag.to_string(), Node::Tag(name.clone(), tag)));
+            let entry = move |tag: Tag| {
+                let file = tag.as_str().to_owned();
+                Some(listed(file, Node::Tag(name.clone(), tag)))
+            };
             Some(Box::new(Mapped::new(repository.manifests().tags()?, entry)))
         }
     })

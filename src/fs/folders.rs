@@ -149,27 +149,37 @@ impl RegistryFs {
             listing.renew(self.listing(&known.node, ino)?);
         }
         listing.seek(offset)?;
-        let mut before = offset;
-        while let Some((listed, offset)) = listing.next()? {
-            let full = match attributes {
-                true => self.add_with_attributes(&listed, offset, add),
-                false => self.add_name(&listed, offset, add),
-            };
-            if full {
-                listing.hold(listed, offset, before);
-                return Ok(());
+        if !attributes {
+            return self.add_names(&mut listing, add);
+        }
+        while let Some((listed, offset)) = listing.ahead()?.front() {
+            if self.add_with_attributes(listed, *offset, add) {
+                break;
             }
-            before = offset;
+            listing.take();
         }
         Ok(())
     }
 
-    fn add_name(&self, listed: &Listed, offset: u64, add: &mut dyn FnMut(Row<'_>) -> bool) -> bool {
-        let (ino, is_folder) = match &listed.target {
-            Target::Folder(ino) => (*ino, true),
-            Target::Node(node) => (self.inodes.show(node), node.is_folder()),
-        };
-        add(Row { name: &listed.name, ino, is_folder, offset, stat: None })
+    fn add_names(&self, listing: &mut Listing, add: &mut dyn FnMut(Row<'_>) -> bool) -> Result<()> {
+        loop {
+            let ahead = listing.ahead()?;
+            let count = ahead.len();
+            let nodes: Vec<&Node> = ahead.iter().filter_map(|(listed, _)| listed.node()).collect();
+            let mut numbers = self.inodes.show(&nodes).into_iter();
+            let rows = ahead.iter().map_while(|(listed, offset)| {
+                let (ino, is_folder) = match &listed.target {
+                    Target::Folder(ino) => (*ino, true),
+                    Target::Node(node) => (numbers.next()?, node.is_folder()),
+                };
+                Some(Row { name: &listed.name, ino, is_folder, offset: *offset, stat: None })
+            });
+            let added = rows.map(&mut *add).take_while(|is_full| !is_full).count();
+            (0..added).for_each(|_| drop(listing.take()));
+            if count == 0 || added < count {
+                return Ok(());
+            }
+        }
     }
 
     fn add_with_attributes(
@@ -214,9 +224,8 @@ impl Listing {
     /// Whether there is anything beside `.` and `..`.
     fn has_more(mut self) -> Result<bool> {
         while let Some((listed, _)) = self.next()? {
-            match listed.target {
-                Target::Folder(_) => {}
-                Target::Node(_) => return Ok(true),
+            if listed.node().is_some() {
+                return Ok(true);
             }
         }
         Ok(false)

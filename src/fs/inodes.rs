@@ -6,7 +6,7 @@
 //! the number that was shown for it, too, as long as `promises.rs` remembers it.
 
 use crate::fs::node::Node;
-use crate::fs::promises::Promises;
+use crate::fs::promises::{Key, Promises};
 use crate::model::{Area, RepositoryName};
 use parking_lot::RwLock;
 use std::{collections::HashMap, sync::Arc};
@@ -102,7 +102,7 @@ impl Inodes {
             }
             return ino;
         }
-        let ino = table.promises.take(&node).unwrap_or_else(|| table.fresh(&node));
+        let ino = table.number_to_give(&node);
         let node = Arc::new(node);
         table.numbers.insert(Arc::clone(&node), ino);
         table.inodes.insert(ino, Inode::new(node));
@@ -126,14 +126,13 @@ impl Inodes {
         self.table.read().numbers.get(node).copied()
     }
 
-    /// The number of `node` to show in a listing; nothing is given out, but it will be this number.
-    pub(super) fn show(&self, node: &Node) -> Ino {
-        if let Some(ino) = self.number(node) {
-            return ino;
-        }
+    /// The numbers of `nodes` to show in a listing; nothing is given out, but it will be these numbers.
+    /// Many at once, because the memory is asked for many at once then.
+    pub(super) fn show(&self, nodes: &[&Node]) -> Vec<Ino> {
         let mut table = self.table.write();
-        let known = table.numbers.get(node).copied();
-        known.unwrap_or_else(|| table.promise(node))
+        let keys: Vec<Key> = nodes.iter().map(|node| table.promises.key(node)).collect();
+        let shown = keys.into_iter().zip(nodes);
+        shown.map(|(key, node)| table.promised(key, node)).collect()
     }
 
     /// The kernel gives back `count` of what it was given.
@@ -151,6 +150,7 @@ impl Inodes {
             && !inode.detached
         {
             table.numbers.remove(&inode.node);
+            table.promises.take(&inode.node);
         }
         Forgotten { is_gone: true, many_are_gone: table.shrink() }
     }
@@ -252,13 +252,26 @@ impl Table {
         ino
     }
 
-    fn promise(&mut self, node: &Node) -> Ino {
-        if let Some(ino) = self.promises.find(node) {
+    fn promised(&mut self, key: Key, node: &Node) -> Ino {
+        if let Some(ino) = self.promises.find(key) {
             return ino;
         }
-        let ino = self.fresh(node);
-        self.promises.make(node, ino);
+        let known = self.numbers.get(node).copied();
+        let ino = known.unwrap_or_else(|| self.fresh(node));
+        self.promises.make(key, ino);
         ino
+    }
+
+    /// The number under which `node`, which the kernel does not hold, is given out: the one that was
+    /// promised, unless another node has that, whose hash is the same.
+    fn number_to_give(&mut self, node: &Node) -> Ino {
+        match self.promises.find(self.promises.key(node)) {
+            Some(ino) if !self.inodes.contains_key(&ino) => ino,
+            Some(_) | None => {
+                self.promises.take(node);
+                self.fresh(node)
+            }
+        }
     }
 
     fn detach(&mut self, node: &Node) {
@@ -329,21 +342,28 @@ mod tests {
     fn a_number_that_a_listing_showed_is_given_out_later() {
         let inodes = Inodes::default();
         let [a, b] = ["a", "b"].map(repository);
-        let shown = inodes.show(&a);
-        assert_eq!(inodes.show(&a), shown);
-        assert_ne!(inodes.show(&b), shown);
+        let show = |node: &Node| inodes.show(&[node])[0];
+        let shown = show(&a);
+        assert_eq!(show(&a), shown);
+        assert_ne!(show(&b), shown);
         assert!(inodes.get(shown).is_none());
         assert_eq!(inodes.look_up(a.clone()), shown);
-        assert_eq!(inodes.show(&a), shown);
+        assert_eq!(show(&a), shown);
         // What is made under the name later is something else.
         inodes.detach(&a);
         inodes.forget(shown, 1);
-        let next = inodes.show(&a);
+        let next = show(&a);
         assert_ne!(next, shown);
         inodes.detach(&a);
-        assert_ne!(inodes.look_up(a), next);
+        assert_ne!(inodes.look_up(a.clone()), next);
+        inodes.detach(&a);
+        // Nor is a number shown any more that the kernel gave back.
+        let again = inodes.look_up(a.clone());
+        assert_eq!(show(&a), again);
+        inodes.forget(again, 1);
+        assert_ne!(show(&a), again);
         inodes.rename_repository(&"b".parse().unwrap(), &"c".parse().unwrap());
-        assert_ne!(inodes.show(&repository("c")), inodes.show(&b));
+        assert_ne!(show(&repository("c")), show(&b));
     }
 
     #[test]

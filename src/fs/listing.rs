@@ -24,6 +24,8 @@ const RESERVED: u64 = 1 << 40;
 /// How many positions are noted: those that were given out last, to which a reader may still go
 /// back. They take 3 MiB at most; whoever just reads on needs the last one only.
 const NOTED_MAX: usize = 56 << 10;
+/// How many entries are read ahead: what is done for many at once takes a fraction of the time.
+const AHEAD: usize = 64;
 
 /// One entry of a folder.
 #[derive(Clone, Debug)]
@@ -41,6 +43,16 @@ pub(super) enum Target {
     Node(Node),
     /// `.` or `..`: a folder whose number the kernel has.
     Folder(Ino),
+}
+
+impl Listed {
+    /// The node, but of `.` and `..`.
+    pub(super) fn node(&self) -> Option<&Node> {
+        match &self.target {
+            Target::Node(node) => Some(node),
+            Target::Folder(_) => None,
+        }
+    }
 }
 
 /// A cursor over entries of any kind.
@@ -82,15 +94,18 @@ pub(super) struct Listing {
     noted: Box<Noted>,
     /// The offset that comes next when the kernel just goes on.
     at: u64,
-    /// An entry that did not fit into the last reply, with the offset behind it.
-    held: Option<(Listed, u64)>,
+    /// Entries that were read and nobody has taken yet, each with the offset behind it.
+    ahead: VecDeque<(Listed, u64)>,
+    /// Where to read on.
+    read_to: u64,
 }
 
 impl Listing {
     /// A listing of `first`, then of `rest`.
     pub(super) fn new(first: Vec<Listed>, rest: Option<Entries>) -> Self {
         let first = first.into_iter().map(Some).collect();
-        Self { first, rest, noted: Box::default(), at: 0, held: None }
+        let (noted, ahead) = (Box::default(), VecDeque::new());
+        Self { first, rest, noted, at: 0, ahead, read_to: 0 }
     }
 
     /// Begins again with what `now` lists. Offsets that were given out stay good: what was known
@@ -111,7 +126,8 @@ impl Listing {
             *place = Some(entry);
         }
         self.first.extend(new.map(Some));
-        (self.rest, self.at, self.held) = (now.rest, 0, None);
+        self.rest = now.rest;
+        self.go_to(0);
     }
 
     /// Whether nothing was given out yet.
@@ -125,27 +141,54 @@ impl Listing {
             return Ok(());
         }
         let position = self.position(offset).ok_or(Fault::PositionUnknown)?;
-        self.held = None;
+        // Where it stands when this fails is nowhere that anybody asks for.
+        self.go_to(u64::MAX);
         if let Some(rest) = &mut self.rest {
-            // Where it stands when this fails is nowhere that anybody asks for.
-            self.at = u64::MAX;
             rest.seek(position)?;
         }
-        self.at = offset;
+        self.go_to(offset);
         Ok(())
     }
 
-    /// The next entry and the offset behind it; `None` at the end.
-    pub(super) fn next(&mut self) -> Result<Option<(Listed, u64)>> {
-        if let Some((listed, offset)) = self.held.take() {
-            self.at = offset;
-            return Ok(Some((listed, offset)));
+    fn go_to(&mut self, offset: u64) {
+        self.ahead.clear();
+        (self.at, self.read_to) = (offset, offset);
+    }
+
+    /// The entries that come next, each with the offset behind it: some, or none at the end. Whoever
+    /// uses one takes it.
+    pub(super) fn ahead(&mut self) -> Result<&VecDeque<(Listed, u64)>> {
+        while self.ahead.len() < AHEAD {
+            match self.read() {
+                Ok(Some(entry)) => self.ahead.push_back(entry),
+                Ok(None) => break,
+                // It comes again when what lies before it has been taken.
+                Err(_) if !self.ahead.is_empty() => break,
+                Err(fault) => return Err(fault),
+            }
         }
+        Ok(&self.ahead)
+    }
+
+    /// Takes the next entry.
+    pub(super) fn take(&mut self) -> Option<(Listed, u64)> {
+        let entry = self.ahead.pop_front()?;
+        self.at = entry.1;
+        Some(entry)
+    }
+
+    /// The next entry, taken; `None` at the end.
+    pub(super) fn next(&mut self) -> Result<Option<(Listed, u64)>> {
+        self.ahead()?;
+        Ok(self.take())
+    }
+
+    fn read(&mut self) -> Result<Option<(Listed, u64)>> {
         let index = |at| usize::try_from(at).unwrap_or(usize::MAX);
-        while let Some(place) = self.first.get(index(self.at)) {
-            self.at += 1;
+        while let Some(place) = self.first.get(index(self.read_to)) {
+            self.read_to += 1;
             if let Some(listed) = place {
-                return Ok(Some((listed.clone(), self.at)));
+                return Ok(Some((listed.clone(), self.read_to)));
             }
         }
         let Some((listed, position)) = (match &mut self.rest {
@@ -154,14 +197,8 @@ impl Listing {
         }) else {
             return Ok(None);
         };
-        self.at = self.offset(position);
-        Ok(Some((listed, self.at)))
-    }
-
-    /// Gives back an entry that did not fit: it comes again when the kernel goes on from `before`.
-    pub(super) fn hold(&mut self, listed: Listed, offset: u64, before: u64) {
-        self.held = Some((listed, offset));
-        self.at = before;
+        self.read_to = self.offset(position);
+        Ok(Some((listed, self.read_to)))
     }
 
     /// Where the cursor stands at an offset.
@@ -330,10 +367,9 @@ mod tests {
         let mut seen = String::new();
         for round in 0..20 {
             listing.seek(before).unwrap();
-            let Some((listed, offset)) = listing.next().unwrap() else { break };
-            if round % 2 == 0 {
-                listing.hold(listed, offset, before);
-            } else {
+            let Some((listed, offset)) = listing.ahead().unwrap().front().cloned() else { break };
+            if round % 2 == 1 {
+                listing.take();
                 seen += &listed.name.into_string().unwrap();
                 before = offset;
             }

@@ -185,6 +185,18 @@ impl Draft<'_> {
         Ok(())
     }
 
+    /// Puts the file at `to` whole, in place of what lies there. `false` when its folder is not there. It
+    /// was synced before.
+    pub(super) fn publish_into(mut self, to: Place<'_>) -> Result<bool> {
+        let from = self.tmp.place(&self.name);
+        match rename(from, to, RenameFlags::empty()) {
+            Ok(()) => self.published = true,
+            Err(Errno::NOENT) => {}
+            Err(errno) => return Err(refused("write", to, from)(errno)),
+        }
+        Ok(self.published)
+    }
+
     /// Puts the file at `to` whole, unless something lies there: then it is given back. It was synced
     /// before.
     pub(super) fn publish_new(mut self, to: Place<'_>) -> Result<Option<Self>> {
@@ -228,6 +240,13 @@ impl DraftFolder<'_> {
         rename(from, to, RenameFlags::NOREPLACE).map_err(refused("create", to, from))?;
         self.published = true;
         Ok(())
+    }
+
+    /// Puts the folder at `to`. `false` when something lies there: then it vanishes.
+    pub(super) fn publish_new(mut self, to: Place<'_>) -> Result<bool> {
+        make_way(to)?;
+        self.published = move_new(self.tmp.place(&self.name), to)?;
+        Ok(self.published)
     }
 }
 

@@ -233,7 +233,12 @@ pub(super) fn tag_link(name: &Tag) -> PathBuf {
 
 /// The mark that a tag has named `digest`.
 pub(super) fn tag_index_link(name: &Tag, digest: &Digest) -> PathBuf {
-    linked(tag(name).join(INDEX).join(algorithm_path(digest.algorithm())), digest)
+    tag(name).join(index_link(digest))
+}
+
+/// The same relative to the tag's folder.
+pub(super) fn index_link(digest: &Digest) -> PathBuf {
+    linked(Path::new(INDEX).join(algorithm_path(digest.algorithm())), digest)
 }
 
 /// Where the running hash of an upload is noted, relative to the store.

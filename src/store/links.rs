@@ -43,7 +43,7 @@ pub(super) fn read(folder: &Folder, at: impl AsRef<Path>) -> Result<Option<Link>
         if let Some(digest) = digest_in(file, folder, at)? {
             return Ok(Some(Link { digest, stat }));
         }
-        if !is_being_written(&stat) {
+        if !is_changing(&stat) {
             break;
         }
         thread::sleep(READ_PAUSE);
@@ -58,8 +58,9 @@ fn digest_in(mut file: File, folder: &Folder, at: &Path) -> Result<Option<Digest
     Ok(std::str::from_utf8(&text[..length]).ok().and_then(|text| text.parse().ok()))
 }
 
-/// Whether somebody may be about to write a file. A clock that was set back makes it look so, too.
-fn is_being_written(stat: &Stat) -> bool {
+/// Whether somebody may be about to write a file, or into a folder. A clock that was set back makes it
+/// look so, too.
+pub(super) fn is_changing(stat: &Stat) -> bool {
     let changed_at = attributes::attributes(stat).changed_at;
     SystemTime::now().duration_since(changed_at).map_or(true, |age| age < WRITE_AGE_MAX)
 }
@@ -79,11 +80,23 @@ pub(super) fn begin<'a>(
     scratch: &'a Scratch, digest: &Digest, carried: &Carried,
 ) -> Result<Draft<'a>> {
     let draft = scratch.draft()?;
-    let path = draft.path();
-    let text = digest.to_string();
-    draft.file().write_all(text.as_bytes()).map_err(Error::io("write", &path))?;
-    carried.put_on(draft.file(), &path)?;
+    fill(draft.file(), &draft.path(), digest, carried)?;
     Ok(draft)
+}
+
+/// Makes a link where nothing lies, in a folder that nobody sees yet; it is not synced.
+pub(super) fn create(at: Place<'_>, digest: &Digest, carried: &Carried) -> Result<File> {
+    if let Some(parent) = at.at.parent() {
+        at.folder.make_folders(parent)?;
+    }
+    let file = at.folder.create_file(at.at)?;
+    fill(&file, &at.path(), digest, carried)?;
+    Ok(file)
+}
+
+fn fill(mut file: &File, path: &Path, digest: &Digest, carried: &Carried) -> Result<()> {
+    file.write_all(digest.to_string().as_bytes()).map_err(Error::io("write", path))?;
+    carried.put_on(file, path)
 }
 
 /// Makes the link at `to` say `digest`, at once, with the attributes `carried`.

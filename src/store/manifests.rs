@@ -1,27 +1,25 @@
 //! Manifests: revisions, which a repository links by digest, and tags, which move.
 //!
-//! Order of writing: blob, revision link, the tag's index link, and `current/link` last, so that
-//! whatever a name leads to is there before the name. Order of deleting: tags first, then the
-//! revision.
+//! Order of writing: blob, revision link, and the tag last (`tags.rs`), so that whatever a name leads
+//! to is there before the name. Order of deleting: tags first, then the revision.
 
 use crate::model::{Algorithm, AttributesChange, Digest, Error, Manifest, Reference, Result, Tag};
 use crate::registry::{Cursor, ManifestService, ManifestStat, PutAs, Retag, check_put, check_tag};
 use crate::store::{
     Store,
     attributes::{Carried, attributes},
-    durable::{self, Removed},
+    durable,
     folder::{self, Folder},
     layout,
     links::{self, Link},
-    repository::{LocalRepository, tags},
+    repository::LocalRepository,
+    tags::{self, removed_link},
 };
 use rustix::fs::Stat;
 use std::mem;
 
 /// How often a tag is followed that moves as fast as we read.
 const RESOLVES_MAX: usize = 8;
-/// How often a tag is made that others remove as fast as we make it.
-const MOVES_MAX: usize = 8;
 
 /// Where a name leads.
 pub(super) struct Found {
@@ -39,7 +37,7 @@ impl Store {
         let at = layout::tag_link(tag);
         let mut before = None;
         for _ in 0..RESOLVES_MAX {
-            let Some(link) = links::read(folder, &at)? else { return Ok(None) };
+            let Some(link) = tags::link(folder, tag)? else { return Ok(None) };
             if before == Some(link.digest) {
                 break;
             }
@@ -66,84 +64,10 @@ impl Store {
         Ok(blob.map(|blob| Found { link, digest: link.digest, blob }))
     }
 
-    /// Makes `tag` name `digest`, at once, with the attributes `carried`.
-    fn move_tag(
-        &self, folder: &Folder, tag: &Tag, digest: &Digest, carried: &Carried,
-    ) -> Result<()> {
-        let at = layout::tag_link(tag);
-        for _ in 0..MOVES_MAX {
-            self.note_in_index(folder, tag, digest)?;
-            links::write(self.scratch()?, folder.place(&at), digest, carried)?;
-            // Somebody may have removed the tag just when the link was on its way into its folder,
-            // and then it went along to the trash. We come after them.
-            if folder.stat(&at)?.is_some() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Notes that `tag` names, or is about to name, `digest`: docker-registry's collector goes by it.
-    fn note_in_index(&self, folder: &Folder, tag: &Tag, digest: &Digest) -> Result<()> {
-        let at = layout::tag_index_link(tag, digest);
-        if let Ok(Some(link)) = links::read(folder, &at)
-            && link.digest == *digest
-        {
-            return Ok(());
-        }
-        links::write(self.scratch()?, folder.place(&at), digest, &Carried::default())
-    }
-
-    /// Removes a tag, at once. `false` when it is not there.
-    fn remove_tag(&self, folder: &Folder, tag: &Tag) -> Result<bool> {
-        self.scratch()?.delete(folder.place(&layout::tag(tag)), layout::TAG_LINK)
-    }
-
-    /// Removes a tag that names `digest`, unless it moved on since the caller looked.
-    fn remove_tag_of(&self, folder: &Folder, tag: &Tag, digest: &Digest) -> Result<()> {
-        let at = layout::tag(tag);
-        let Some(removed) = self.scratch()?.remove(folder.place(&at))? else { return Ok(()) };
-        // Nobody can move it any more, so this look decides.
-        let named = removed_link(&removed).map(|link| link.map(|link| link.digest));
-        if matches!(named, Ok(None)) || matches!(named, Ok(Some(named)) if named == *digest) {
-            removed.delete();
-            return Ok(());
-        }
-        // What lies there meanwhile is newer.
-        if !removed.put_back(folder.place(&at))? {
-            removed.delete();
-        }
-        named.map(drop)
-    }
-
     /// Removes a revision, with the signatures on it, at once. `false` when it is not there.
     fn remove_revision(&self, folder: &Folder, digest: &Digest) -> Result<bool> {
         self.let_age(links::read(folder, layout::revision_link(digest)));
         self.scratch()?.delete(folder.place(&layout::revision(digest)), layout::LINK)
-    }
-
-    /// Removes every tag that names `digest`.
-    fn remove_tags_of(&self, folder: &Folder, digest: &Digest) -> Result<()> {
-        let mut tags = tags(folder.open_folder(layout::TAGS)?)?;
-        while let Some((tag, _)) = tags.next()? {
-            match links::read(folder, layout::tag_link(&tag)) {
-                Ok(Some(link)) if link.digest == *digest => {
-                    self.remove_tag_of(folder, &tag, digest)?;
-                }
-                // A damaged tag names nothing.
-                Ok(_) | Err(Error::LinkDamaged { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-}
-
-/// What a tag that was removed named last.
-fn removed_link(removed: &Removed<'_>) -> Result<Option<Link>> {
-    match removed.open_folder()? {
-        Some(folder) => links::read(&folder, layout::TAG_LINK),
-        None => Ok(None),
     }
 }
 
@@ -245,20 +169,18 @@ impl LocalRepository {
         let digests = [one, other]
             .map(|tag| self.resolve(folder, &tag.clone().into()).map(|found| found.link.digest));
         let [mine, theirs] = digests;
-        self.store.note_in_index(folder, one, &theirs?)?;
-        self.store.note_in_index(folder, other, &mine?)?;
         let (here, there) = (layout::tag_current(one), layout::tag_current(other));
-        match durable::exchange(folder.place(&here), folder.place(&there))? {
-            true => Ok(()),
-            false => Err(self.manifest_unknown(&one.clone().into())),
-        }
+        let is_done = self.store.note_in_index(folder, one, &theirs?)?
+            && self.store.note_in_index(folder, other, &mine?)?
+            && durable::exchange(folder.place(&here), folder.place(&there))?;
+        if is_done { Ok(()) } else { Err(self.manifest_unknown(&one.clone().into())) }
     }
 }
 
 impl ManifestService for LocalRepository {
     fn tags(&self) -> Result<Box<dyn Cursor<Tag>>> {
         let folder = self.store.root.open_folder(self.at(layout::TAGS))?;
-        Ok(Box::new(tags(folder)?))
+        Ok(Box::new(tags::tags(folder)?))
     }
 
     fn revisions(&self) -> Result<Box<dyn Cursor<Digest>>> {

@@ -38,6 +38,7 @@ mod states;
 mod subjects;
 mod sweep;
 mod sync;
+mod tags;
 mod upload;
 mod upload_index;
 mod uploads;

@@ -1,8 +1,7 @@
 //! A repository: what it links of the content that all share.
 
 use crate::model::{
-    Algorithm, Area, AttributesChange, Digest, Error, RepositoryName, Result, Tag, UploadId,
-    UploadName,
+    Algorithm, Area, AttributesChange, Digest, Error, RepositoryName, Result, UploadId, UploadName,
 };
 use crate::registry::{
     AttributeService, Cursor, Layer, LayerService, LayerStat, LayerUpload, ManifestService,
@@ -17,6 +16,7 @@ use crate::store::{
     folder::{self, Folder},
     layout,
     links::{self, Link},
+    tags,
     upload::LocalUpload,
     uploads,
 };
@@ -219,7 +219,7 @@ impl Store {
         let has_something = children.next()?.is_some()
             || !self.scan_uploads(folder)?.is_empty()
             || self.layers(Some(folder))?.next()?.is_some()
-            || has_tag(folder)?;
+            || tags::has_tag(folder)?;
         if has_something { Err(Error::NotEmpty(name.clone())) } else { Ok(()) }
     }
 
@@ -237,25 +237,6 @@ impl Store {
             log::debug!("what it had may be collected before its grace period ends: {error}");
         }
     }
-}
-
-/// Whether there is a tag in the repository, wherever it leads.
-fn has_tag(folder: &Folder) -> Result<bool> {
-    Ok(tags(folder.open_folder(layout::TAGS)?)?.next()?.is_some())
-}
-
-/// The tags in a folder of tags, wherever they lead. A folder without a link is none: somebody is making
-/// the tag, or was killed then.
-pub(super) fn tags(folder: Option<Folder>) -> Result<Listing<Tag>> {
-    Listing::new(vec![(
-        folder,
-        Box::new(|folder, entry| {
-            let Some(tag) = layout::parse_tag(&entry.name) else { return Ok(None) };
-            // One that cannot be looked at is to be seen, and must not hide the others.
-            let has_link = folder.has(Path::new(&entry.name).join(layout::TAG_LINK));
-            Ok(Some(tag).filter(|_| has_link.unwrap_or(true)))
-        }),
-    )])
 }
 
 impl LayerService for LocalRepository {

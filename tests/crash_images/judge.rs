@@ -98,11 +98,8 @@ fn see(repository: &dyn Repository, seen: &mut State) -> Result<(), String> {
         seen.insert(format!("{name}/layers/{digest}"), layer(repository, &digest)?);
     }
     for tag in manifests.tags().and_then(|mut all| all.collect()).map_err(say("list tags"))? {
-        let manifest = match manifests.get(&Reference::Tag(tag.clone())) {
-            // The folder of a tag that was being made.
-            Err(error) if error.is_unknown() => continue,
-            manifest => manifest.map_err(say(tag.as_str()))?,
-        };
+        // A name is listed by its folder: that has its link, whatever has happened.
+        let manifest = manifests.get(&Reference::Tag(tag.clone())).map_err(say(tag.as_str()))?;
         seen.insert(format!("{name}/manifests/{}", tag.as_str()), manifest.bytes().to_vec());
     }
     for upload in layers.uploads().map_err(say("list uploads"))? {

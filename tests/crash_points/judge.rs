@@ -41,12 +41,18 @@ pub(crate) fn examine(mount: &Mount, before: &State, after: &State) -> Result<St
     verify(mount.store()).map(|()| seen)
 }
 
-/// Says what is left behind in a store that was just mounted: where things are made and removed, and of
-/// uploads.
+/// Says what is left behind in a store that was just mounted: where things are made and removed, of
+/// uploads, and of tags, which a docker-registry lists by their folders.
 pub(crate) fn leftovers(mount: &Mount) -> Result<(), String> {
     let left = run_in(mount.store(), "find regfs/tmp regfs/trash -mindepth 1");
     if !left.is_empty() {
         return Err(format!("left behind:\n{left}"));
+    }
+    let tags = "find docker/registry/v2/repositories -path '*/_manifests/tags/*' -prune";
+    let left =
+        run_in(mount.store(), &format!("{tags} ! -exec test -e {{}}/current/link ';' -print"));
+    if !left.is_empty() {
+        return Err(format!("half a tag:\n{left}"));
     }
     // What is left of an upload is swept when it is old enough to be nobody's.
     let uploads = "find docker/registry/v2/repositories -path '*/_uploads/*' -prune";

@@ -97,3 +97,55 @@ fn no_put_is_lost_while_its_repository_is_removed() {
         app.layers().delete(&Digest::sha256(&content)).unwrap();
     }
 }
+
+/// A registry lists the folders there are: one without a link is a tag that nobody can get.
+#[test]
+fn whoever_looks_at_the_disk_sees_each_tag_whole_or_not_at_all() {
+    let scene = scene();
+    let [one, two] = ["1", "2"].map(|text| scene.image("app", text, text.as_bytes()));
+    let (app, change) = (scene.repository("app"), AttributesChange::default());
+    let tags = scene.v2("repositories/app/_manifests/tags");
+    let put = |digest, under: &str| app.manifests().tag(digest, &tag(under), &change).unwrap();
+    for round in 0..ROUNDS {
+        let name = format!("new-{round}");
+        let folder = tags.join(&name);
+        at_once(
+            round,
+            || put(&one, &name),
+            || {
+                while !folder.exists() {
+                    thread::yield_now();
+                }
+                let links = [layout::TAG_LINK.into(), layout::index_link(&one)];
+                assert!(links.iter().all(|link| folder.join(link).exists()));
+            },
+        );
+        // Who moves a tag that somebody removes does not leave half of it.
+        let gone = tags.join("gone");
+        put(&one, "gone");
+        let remove = || drop(app.manifests().delete(&named("gone")));
+        at_once(round, remove, || put(&two, "gone"));
+        assert!(!gone.exists() || gone.join(layout::TAG_LINK).exists());
+        put(&one, "gone");
+        let exchange = || drop(app.manifests().retag(&tag("gone"), &tag("1"), Retag::Exchange));
+        at_once(round, exchange, remove);
+        assert!(!gone.exists() || gone.join(layout::TAG_LINK).exists());
+    }
+}
+
+#[test]
+fn of_two_who_make_a_tag_at_once_both_succeed() {
+    let scene = scene();
+    let [one, two] = ["1", "2"].map(|text| scene.image("app", text, text.as_bytes()));
+    let (app, change) = (scene.repository("app"), AttributesChange::default());
+    let drafts = || disk::read_dir(scene.path(layout::TMP)).unwrap().count();
+    let before = drafts();
+    for round in 0..ROUNDS {
+        let put = |digest| app.manifests().tag(digest, &tag("it"), &change).unwrap();
+        at_once(round % 10, || put(&one), || put(&two));
+        let now = names(&*app, "it");
+        assert!(now == Some(one) || now == Some(two), "{now:?}");
+        app.manifests().delete(&named("it")).unwrap();
+    }
+    assert_eq!(drafts(), before);
+}

@@ -8,7 +8,7 @@ use crate::model::{Descriptor, Digest, Error, Manifest, RepositoryName, Result};
 use crate::registry::Cursor as _;
 use crate::store::{
     layout, links,
-    repository::tags,
+    tags::tags,
     verify::{Finding, Kind, links::Target, look::Look, run::Run},
 };
 use std::{
