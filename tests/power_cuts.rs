@@ -154,7 +154,9 @@ fn after_a_power_cut_nothing_wrong_is_served_and_what_was_synced_is_there() {
         &format!("power cuts while {blobs} layers are published, on a real disk"),
         cuts,
         "verify finds nothing, what was synced is there",
-        "REGFS_POWER_CUT_BLOBS=200000 REGFS_POWER_CUTS=100 cargo test --release --test power_cuts",
+        &format!(
+            "REGFS_POWER_CUT_BLOBS={blobs} REGFS_POWER_CUTS={cuts} cargo test --release --test power_cuts"
+        ),
     );
 }
 

@@ -369,10 +369,17 @@ fn add_files(folder: &Path, before: &str, contents: bool, state: &mut BTreeSet<S
                 let content = content.unwrap_or_else(|error| error.kind().to_string());
                 state.insert(format!("{shown} {content}"));
             }
+            Ok(kind) if kind.is_file() && is_kept(&path) => {}
             Ok(kind) if kind.is_file() => drop(state.insert(shown)),
             Ok(_) | Err(_) => {}
         }
     }
+}
+
+/// Whether it is what a finished upload has left for the next one.
+fn is_kept(file: &Path) -> bool {
+    let is_in_tmp = file.ancestors().nth(2).is_some_and(|folder| folder.ends_with("regfs/tmp"));
+    is_in_tmp && (file.ends_with("name") || file.ends_with("startedat"))
 }
 
 /// What one tool did.
