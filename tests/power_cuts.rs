@@ -8,7 +8,9 @@
 
 mod common;
 
-use common::{Mount, digest_of, effort, needs, noise, reliability_row, run_in, run_within};
+use common::{
+    Mount, digest_of, effort, eventually, needs, noise, reliability_row, run_in, run_within, try_in,
+};
 use parking_lot::Mutex;
 use rustix::mount::{UnmountFlags, unmount};
 use std::{
@@ -38,16 +40,20 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(blobs: u64) -> Self {
+    fn new(make: &str, blobs: u64) -> Self {
         let bench = Self { folder: common::scratch() };
-        let bytes = (256 << 20) + blobs * BLOB_DISK_BYTES;
-        let inodes = 8 * blobs + 65_536;
+        let bytes = (512 << 20) + blobs * BLOB_DISK_BYTES;
+        let inodes = if make.contains("ext4") {
+            format!("-N {}", 8 * blobs + 65_536)
+        } else {
+            String::new()
+        };
         run_in(
             bench.folder.path(),
             &format!(
                 "mkdir all now then && truncate -s {} outer && mkfs.xfs -q -m reflink=1 outer &&
                  mount -o loop outer all && truncate -s {bytes} all/disk &&
-                 mkfs.ext4 -q -m 0 -N {inodes} all/disk && mount -o loop all/disk now",
+                 {make} {inodes} all/disk && mount -o loop all/disk now",
                 8 * bytes + (1 << 30)
             ),
         );
@@ -56,6 +62,13 @@ impl Bench {
 
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// Unmounts a disk. A daemon that has just ended may keep it for a moment.
+    fn unmount(&self, name: &str) {
+        eventually(PATIENCE, "the disk is let go of", || {
+            try_in(self.folder.path(), &[], &format!("umount {name}")).0 == Some(0)
+        });
     }
 
     /// The power fails now; everything goes on on another disk.
@@ -74,41 +87,53 @@ impl Drop for Bench {
     }
 }
 
-/// Publishes a layer in one of the ways people have.
-fn publish(repository: &Path, number: u64) -> String {
+/// The name of the file through which a layer is published; some are longer than the next ones by far.
+fn upload_name(number: u64) -> String {
+    format!("{number}{}", "-and-so-on".repeat(usize::try_from(number % 7 * 3).unwrap()))
+}
+
+/// What somebody was promised: the digest of what was synced under which names of the repository.
+type Promise = (String, Vec<String>);
+
+/// Publishes a layer in one of the ways people have, and what was promised then.
+fn publish(repository: &Path, number: u64) -> Option<Promise> {
     let bytes = noise(number, usize::try_from(1 + number * 7919 % 6000).unwrap());
     let digest = digest_of(&bytes);
-    let layer = repository.join("layers").join(&digest);
+    let layer = format!("layers/{digest}");
     let through = match number % 3 {
         0 => layer.clone(),
-        1 => repository.join(format!("uploads/{number}")),
-        _ => repository.join(format!("layers/.{digest}.tmp")),
+        1 => format!("uploads/{}", upload_name(number)),
+        _ => format!("layers/.{digest}.tmp"),
     };
-    File::create_new(&through).unwrap().write_all(&bytes).unwrap();
-    if through != layer {
-        rustix::fs::rename(&through, &layer).unwrap();
+    let mut file = File::create_new(repository.join(&through)).unwrap();
+    file.write_all(&bytes).unwrap();
+    // As `rsync --fsync` does; of a layer under its own name it is not there yet.
+    let is_synced = number % SYNC_EACH < 8 && through != layer;
+    if is_synced {
+        file.sync_all().unwrap();
     }
-    digest
+    drop(file);
+    if through != layer {
+        rustix::fs::rename(repository.join(&through), repository.join(&layer)).unwrap();
+    }
+    if number.is_multiple_of(SYNC_EACH) {
+        File::open(repository.join(&layer)).unwrap().sync_all().unwrap();
+        File::open(repository.join("layers")).unwrap().sync_all().unwrap();
+        return Some((digest, vec![layer]));
+    }
+    is_synced.then_some((digest, vec![layer, through]))
 }
 
-/// Syncs a layer and its name.
-fn sync(repository: &Path, digest: &str) {
-    let layers = repository.join("layers");
-    File::open(layers.join(digest)).unwrap().sync_all().unwrap();
-    File::open(layers).unwrap().sync_all().unwrap();
-}
-
-#[test]
-fn after_a_power_cut_nothing_wrong_is_served_and_what_was_synced_is_there() {
-    needs!("fuse", "root", "loop", "mkfs.xfs", "mkfs.ext4");
+/// Publishes layers on a disk of the kind that `make` makes, while the power fails.
+fn publish_through_cuts(make: &str) -> (u64, u64) {
     let blobs = effort("REGFS_POWER_CUT_BLOBS", BLOBS_DEFAULT);
     let cuts = effort("REGFS_POWER_CUTS", CUTS_DEFAULT);
-    let bench = Bench::new(blobs);
+    let bench = Bench::new(make, blobs);
     run_in(&bench.path("now"), "mkdir store");
     let mount = Mount::of_store(&bench.path("now/store"));
     run_in(mount.path(), "mkdir app && ls app > /dev/null");
     let repository = mount.path().join("app");
-    let (published, synced) = (AtomicU64::new(0), Mutex::new(Vec::new()));
+    let (published, promises) = (AtomicU64::new(0), Mutex::new(Vec::new()));
     let other = File::create(bench.path("now/other")).unwrap();
     let promised = thread::scope(|scope| {
         // Somebody else has names written, ours among them, though nobody has synced what they promise.
@@ -121,38 +146,42 @@ fn after_a_power_cut_nothing_wrong_is_served_and_what_was_synced_is_there() {
         });
         scope.spawn(|| {
             for number in 0..blobs {
-                let digest = publish(&repository, number);
-                if number % SYNC_EACH == 0 {
-                    sync(&repository, &digest);
-                    synced.lock().push(digest);
-                }
+                promises.lock().extend(publish(&repository, number));
                 published.store(number + 1, Ordering::Relaxed);
             }
         });
         // At random moments, but spread over all of them.
         let random = noise(cuts, 8 * usize::try_from(cuts).unwrap());
-        let promise = |(number, random): (usize, &[u8])| {
+        let promised = |(number, random): (usize, &[u8])| {
             let part = u64::from_le_bytes(random.try_into().unwrap()) % 1000;
             let at = (number as u64 * 1000 + part) * blobs / (cuts * 1000);
             while published.load(Ordering::Relaxed) < at {
                 thread::sleep(Duration::from_micros(200));
             }
-            let before = synced.lock().len();
+            let before = promises.lock().len();
             bench.cut(number);
             before
         };
-        random.chunks(8).enumerate().map(promise).collect::<Vec<usize>>()
+        random.chunks(8).enumerate().map(promised).collect::<Vec<usize>>()
     });
     drop((mount, other));
-    run_in(bench.folder.path(), "umount now");
-    let synced = synced.into_inner();
+    bench.unmount("now");
+    let promises = promises.into_inner();
     for (number, promised) in promised.into_iter().enumerate() {
-        let seen = after_the_cut(&bench, number, &synced[..promised]);
-        eprintln!("cut {number}: {seen} layers, {promised} of them synced");
+        let seen = after_the_cut(&bench, number, blobs, &promises[..promised]);
+        eprintln!("{make}, cut {number}: {seen} layers, {promised} promises");
     }
+    (blobs, cuts)
+}
+
+#[test]
+fn after_a_power_cut_nothing_wrong_is_served_and_what_was_synced_is_there() {
+    needs!("fuse", "root", "loop", "mkfs.xfs", "mkfs.ext4");
+    let (blobs, cuts) = publish_through_cuts("mkfs.ext4 -q -m 0");
+    publish_through_cuts("mkfs.xfs -q");
     reliability_row(
-        &format!("power cuts while {blobs} layers are published, on a real disk"),
-        cuts,
+        &format!("power cuts while {blobs} layers are published, on real disks with ext4 and xfs"),
+        2 * cuts,
         "verify finds nothing, what was synced is there",
         &format!(
             "REGFS_POWER_CUT_BLOBS={blobs} REGFS_POWER_CUTS={cuts} cargo test --release --test power_cuts"
@@ -161,14 +190,25 @@ fn after_a_power_cut_nothing_wrong_is_served_and_what_was_synced_is_there() {
 }
 
 /// What is there after a power cut: the number of layers.
-fn after_the_cut(bench: &Bench, number: usize, promised: &[String]) -> usize {
+fn after_the_cut(bench: &Bench, number: usize, blobs: u64, promises: &[Promise]) -> usize {
     let folder = bench.folder.path();
     run_within(PATIENCE, folder, &format!("mount -o loop all/cut{number} then"));
     let mount = Mount::of_store(&bench.path("then/store"));
     let layers = run_within(PATIENCE, mount.path(), "ls app/layers 2> /dev/null || true");
     let layers: BTreeSet<&str> = layers.lines().collect();
-    for digest in promised {
-        assert!(layers.contains(digest.as_str()), "cut {number}: {digest} was synced");
+    for (digest, names) in promises {
+        let has = |name: &String| match fs::read(mount.path().join("app").join(name)) {
+            Ok(bytes) => digest_of(&bytes) == *digest,
+            Err(_) => false,
+        };
+        assert!(
+            layers.contains(digest.as_str()) || names.iter().any(has),
+            "cut {number}: {names:?}"
+        );
+    }
+    let given: BTreeSet<String> = (0..blobs).map(upload_name).collect();
+    for upload in run_in(mount.path(), "ls app/uploads 2> /dev/null || true").lines() {
+        assert!(given.contains(upload), "cut {number}: nobody has made uploads/{upload}");
     }
     // Nothing else is linked than what verify looks at; a few are read as people do.
     for digest in
@@ -180,6 +220,7 @@ fn after_the_cut(bench: &Bench, number: usize, promised: &[String]) -> usize {
     run_within(PATIENCE, mount.store(), "regfs verify .");
     let count = layers.len();
     drop(mount);
-    run_within(PATIENCE, folder, &format!("umount then && rm all/cut{number}"));
+    bench.unmount("then");
+    run_in(folder, &format!("rm all/cut{number}"));
     count
 }

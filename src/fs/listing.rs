@@ -98,6 +98,8 @@ pub(super) struct Listing {
     ahead: VecDeque<(Listed, u64)>,
     /// Where to read on.
     read_to: u64,
+    /// What comes when those that were read have been taken.
+    failed: Option<Box<Fault>>,
 }
 
 impl Listing {
@@ -105,7 +107,7 @@ impl Listing {
     pub(super) fn new(first: Vec<Listed>, rest: Option<Entries>) -> Self {
         let first = first.into_iter().map(Some).collect();
         let (noted, ahead) = (Box::default(), VecDeque::new());
-        Self { first, rest, noted, at: 0, ahead, read_to: 0 }
+        Self { first, rest, noted, at: 0, ahead, read_to: 0, failed: None }
     }
 
     /// Begins again with what `now` lists. Offsets that were given out stay good: what was known
@@ -152,22 +154,24 @@ impl Listing {
 
     fn go_to(&mut self, offset: u64) {
         self.ahead.clear();
+        self.failed = None;
         (self.at, self.read_to) = (offset, offset);
     }
 
     /// The entries that come next, each with the offset behind it: some, or none at the end. Whoever
     /// uses one takes it.
     pub(super) fn ahead(&mut self) -> Result<&VecDeque<(Listed, u64)>> {
-        while self.ahead.len() < AHEAD {
+        while self.failed.is_none() && self.ahead.len() < AHEAD {
             match self.read() {
                 Ok(Some(entry)) => self.ahead.push_back(entry),
                 Ok(None) => break,
-                // It comes again when what lies before it has been taken.
-                Err(_) if !self.ahead.is_empty() => break,
-                Err(fault) => return Err(fault),
+                Err(fault) => self.failed = Some(Box::new(fault)),
             }
         }
-        Ok(&self.ahead)
+        match self.failed.take_if(|_| self.ahead.is_empty()) {
+            Some(fault) => Err(*fault),
+            None => Ok(&self.ahead),
+        }
     }
 
     /// Takes the next entry.

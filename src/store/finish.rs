@@ -67,6 +67,8 @@ impl Shared {
 
     /// What is to be linked once the data, found to be `expected`, is a blob.
     pub(super) fn verified(&self, work: &mut Work, expected: &Digest) -> Result<Stored> {
+        // Who syncs in the background may not have come to that yet.
+        self.distrust(work);
         let canonical = self.verify(work, expected).map_err(|error| self.cause(error))?;
         // docker-registry's purger may have taken the data away.
         if !uploads::is_still(&self.repository, self.id, &self.data)? {
@@ -105,7 +107,8 @@ impl Shared {
         let from = self.repository.place(&at);
         let store = || {
             // 1. The bytes, before any name that promises them, and before others have to wait.
-            sync::content(&self.data, || from.path())?;
+            self.sync_bytes()?;
+            self.check_taken(work)?;
             let passage = self.store.pass()?;
             // 2. What a person set on it has no place on what others share.
             make_plain(&self.data, &from.path())?;
@@ -113,8 +116,8 @@ impl Shared {
             self.store.adopt_blob(from, &stored.canonical, &passage)?;
             Ok(passage)
         };
-        store().inspect_err(|error| {
-            self.distrust(work, error);
+        store().inspect_err(|_| {
+            self.distrust(work);
             // The upload stays as it was, as far as it can.
             if let Err(error) = stored.carried.put_on(&self.data, &from.path()) {
                 log::warn!("upload {} lost its attributes: {error}", self.id);
@@ -124,8 +127,27 @@ impl Shared {
 
     /// Makes the bytes survive a power cut.
     pub(super) fn sync_data(&self) -> Result<()> {
+        self.sync_bytes().inspect_err(|_| self.distrust(&mut self.work.lock()))
+    }
+
+    /// One at a time: of several who sync the same open file the kernel tells only one that it failed.
+    fn sync_bytes(&self) -> Result<()> {
+        let _alone = self.syncing.lock();
         let synced = sync::content(&self.data, || self.path(layout::DATA));
-        synced.inspect_err(|error| self.distrust(&mut self.work.lock(), error))
+        if let Err(Error::Io { source, .. }) = &synced {
+            self.lost.store(source.raw_os_error().unwrap_or(0), Ordering::Relaxed);
+            self.failures.fetch_add(1, Ordering::AcqRel);
+        }
+        synced
+    }
+
+    /// Refuses bytes that the disk would not take when somebody else synced them.
+    fn check_taken(&self, work: &Work) -> Result<()> {
+        if self.failures.load(Ordering::Acquire) == work.failures_known {
+            return Ok(());
+        }
+        let source = io::Error::from_raw_os_error(self.lost.load(Ordering::Relaxed));
+        Err(Error::io(sync::DOING, self.path(layout::DATA))(source))
     }
 
     /// Why the content is not what it is to be: the disk may have lost it.
@@ -142,9 +164,12 @@ impl Shared {
     /// After a sync that failed: the disk does not have what was written. The kernel says so once, and
     /// takes the pages that it still has for written from then on; a hash over those would prove
     /// nothing. What counts is what the disk has.
-    fn distrust(&self, work: &mut Work, error: &Error) {
-        let Error::Io { doing: sync::DOING, source, .. } = error else { return };
-        self.lost.store(source.raw_os_error().unwrap_or(0), Ordering::Relaxed);
+    fn distrust(&self, work: &mut Work) {
+        let failures = self.failures.load(Ordering::Acquire);
+        if failures == work.failures_known {
+            return;
+        }
+        work.failures_known = failures;
         let forget = |errno| Error::io("forget the pages of", self.path(layout::DATA))(errno);
         let forgotten = fadvise(&self.data, 0, None, Advice::DontNeed).map_err(forget);
         let removed = notes::remove(&self.store, self.id);

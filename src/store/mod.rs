@@ -271,7 +271,9 @@ impl Registry for LocalRegistry {
         let folder = self.store.open_repository(name)?;
         let folder = folder.ok_or_else(|| Error::RepositoryUnknown(name.clone()))?;
         self.store.check_empty(&folder, name)?;
-        let Some(removed) = scratch.remove(place)? else {
+        let removed = scratch.remove(place)?;
+        self.store.ways.forget();
+        let Some(removed) = removed else {
             return Err(Error::RepositoryUnknown(name.clone()));
         };
         // Somebody may have put something there between the look and the rename. Nobody can any more
@@ -292,6 +294,7 @@ impl Registry for LocalRegistry {
                 if !matches!(removed.put_back(place), Ok(true)) {
                     log::error!("repository {name} could not be put back and is in the trash");
                 }
+                self.store.ways.forget();
                 noted.and(Err(error))
             }
         }
@@ -320,8 +323,9 @@ impl Registry for LocalRegistry {
         let root = &self.store.root;
         let passage = self.store.pass()?;
         self.store.note_move(&passage)?;
+        let moved = durable::move_new(root.place(&from), root.place(&at))?;
         self.store.ways.forget();
-        match durable::move_new(root.place(&from), root.place(&at))? {
+        match moved {
             true => Ok(()),
             // Somebody made it anew meanwhile.
             false => Err(Error::NotEmpty(to.clone())),

@@ -6,31 +6,31 @@
 //! thirty thousand of them. So what a finished upload leaves is put into `regfs/tmp` as it is, and
 //! filled anew.
 //!
-//! After a power cut the new name of such a folder may have survived, and not what was written into
-//! its files. What they said before must not count then: `uploads.rs` writes an upload's id
-//! behind its name.
+//! A power cut may take back that a folder was put away, or leave it with its next name but without
+//! what was written into it. Neither may make an upload of what is none, or hide one that somebody has
+//! synced. So no `name` file is ever cut or written over: it holds a name for each upload that had
+//! the folder, with the upload's id (`uploads.rs`). The time of its beginning is written over, and
+//! may be that of the next one then.
 
 use crate::model::Result;
 use crate::store::{
-    attributes,
+    attributes::{attributes, stat},
     directory::Directory,
     durable::{DraftFolder, Scratch},
     folder::{self, Folder, Place},
     layout,
 };
 use parking_lot::Mutex;
-use rustix::fs::OFlags;
-use std::{
-    fs::File,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use rustix::fs::{OFlags, Stat};
+use std::{fs::File, path::PathBuf, time::Duration};
 
 /// How many are kept: as many as uploads end at the same time.
 const SPARES_MAX: usize = 32;
-/// How long one is kept, counted in the life of others: far shorter than what lies in `regfs/tmp` is
-/// left alone by whoever looks for leftovers.
+/// How long one is kept: far shorter than what lies in `regfs/tmp` is left alone by whoever looks for
+/// leftovers.
 const SPARE_AGE_MAX: Duration = Duration::from_secs(60);
+/// How long a `name` file may be: a block, with which it takes no more room than with one name.
+const NAMES_BYTES_MAX: u64 = 4096;
 
 /// What every upload has beside its data.
 const FILES: [&str; 2] = [layout::STARTED_AT, layout::NAME];
@@ -38,7 +38,8 @@ const FILES: [&str; 2] = [layout::STARTED_AT, layout::NAME];
 /// The folders that are kept. The lock is held for an operation of the list.
 #[derive(Default)]
 pub(super) struct Spares {
-    folders: Mutex<Vec<Spare>>,
+    /// Their names in `regfs/tmp`.
+    folders: Mutex<Vec<PathBuf>>,
 }
 
 /// The folder of an upload in the making, and what is in it; they may say anything still.
@@ -46,12 +47,6 @@ pub(super) struct UploadDraft<'a> {
     pub(super) folder: DraftFolder<'a>,
     pub(super) started_at: File,
     pub(super) name: File,
-}
-
-/// A folder in `regfs/tmp`.
-struct Spare {
-    name: PathBuf,
-    since: Instant,
 }
 
 impl Spares {
@@ -68,7 +63,7 @@ impl Spares {
                 return scratch.delete(from, layout::STARTED_AT);
             }
         };
-        self.folders.lock().push(Spare { name, since: Instant::now() });
+        self.folders.lock().push(name);
         Ok(true)
     }
 
@@ -77,10 +72,8 @@ impl Spares {
         let newest = || self.folders.lock().pop();
         while let Some(spare) = newest() {
             // What is not used vanishes when it is dropped.
-            let folder = scratch.take_up(spare.name);
-            if spare.since.elapsed() < SPARE_AGE_MAX
-                && let Ok(Some([started_at, name])) = files_alone(&folder)
-            {
+            let folder = scratch.take_up(spare);
+            if let Ok(Some([started_at, name])) = files_alone(&folder) {
                 return Ok(UploadDraft { folder, started_at, name });
             }
         }
@@ -92,7 +85,7 @@ impl Spares {
     /// Deletes all.
     pub(super) fn clear(&self, scratch: &Scratch) {
         let spares = std::mem::take(&mut *self.folders.lock());
-        spares.into_iter().for_each(|spare| drop(scratch.take_up(spare.name)));
+        spares.into_iter().for_each(|spare| drop(scratch.take_up(spare)));
     }
 }
 
@@ -100,6 +93,11 @@ impl Spares {
 /// they must be nobody else's: the store's owner may have put a link to any file there.
 fn files_alone(draft: &DraftFolder<'_>) -> Result<Option<[File; 2]>> {
     let Some(folder) = draft.open()? else { return Ok(None) };
+    let stat = folder.stat_self()?;
+    let age = attributes(&stat).changed_at.elapsed();
+    if !is_ours_alone(&stat) || !age.is_ok_and(|age| age < SPARE_AGE_MAX) {
+        return Ok(None);
+    }
     let mut directory = Directory::of(&folder)?;
     while let Some(entry) = directory.next()? {
         if !FILES.iter().any(|name| entry.name == *name) {
@@ -112,7 +110,14 @@ fn files_alone(draft: &DraftFolder<'_>) -> Result<Option<[File; 2]>> {
 
 fn file_alone(folder: &Folder, name: &str) -> Result<Option<File>> {
     let Some(file) = folder.open_quietly(name, OFlags::RDWR)? else { return Ok(None) };
-    let stat = attributes::stat(&file, || folder.path_of(name))?;
-    let is_ours = stat.st_uid == rustix::process::geteuid().as_raw();
-    Ok(Some(file).filter(|_| folder::is_file(&stat) && stat.st_nlink == 1 && is_ours))
+    let stat = stat(&file, || folder.path_of(name))?;
+    let is_short = folder::length(&stat) < NAMES_BYTES_MAX;
+    let is_one = folder::is_file(&stat) && stat.st_nlink == 1;
+    Ok(Some(file).filter(|_| is_short && is_one && is_ours_alone(&stat)))
+}
+
+/// Whether it belongs to us, and nobody else may write it whom we could be made to harm.
+fn is_ours_alone(stat: &Stat) -> bool {
+    let user = rustix::process::geteuid();
+    stat.st_uid == user.as_raw() && (!user.is_root() || stat.st_mode & 0o022 == 0)
 }

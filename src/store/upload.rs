@@ -74,6 +74,10 @@ pub(super) struct Shared {
     /// The number with which the disk refused bytes that were written, or 0. Until all is written
     /// anew, that is why the content is another.
     pub(super) lost: AtomicI32,
+    /// Held by who syncs the data, see `finish.rs`.
+    pub(super) syncing: Mutex<()>,
+    /// How often that failed.
+    pub(super) failures: AtomicU64,
     /// Waits for a follower already.
     pub(super) queued: AtomicBool,
 }
@@ -82,6 +86,8 @@ pub(super) struct Shared {
 pub(super) struct Work {
     pub(super) life: Life,
     pub(super) progress: Progress,
+    /// How many failures to sync `progress` takes into account.
+    pub(super) failures_known: u64,
     /// What is let go when followers have nothing more to do. Never dropped under the lock: it may
     /// be the upload itself.
     pub(super) holds: Vec<Box<dyn Any + Send>>,
@@ -147,11 +153,18 @@ impl LocalUpload {
             known: Mutex::new(known),
             data,
             renaming: Mutex::new(()),
-            work: Mutex::new(Work { life: Life::Open, progress, holds: Vec::new() }),
+            work: Mutex::new(Work {
+                life: Life::Open,
+                progress,
+                failures_known: 0,
+                holds: Vec::new(),
+            }),
             ended: AtomicBool::new(false),
             lost: AtomicI32::new(0),
             renames: AtomicU64::new(0),
             names_synced: Mutex::new(None),
+            syncing: Mutex::new(()),
+            failures: AtomicU64::new(0),
             queued: AtomicBool::new(false),
         });
         Ok(Self { shared })

@@ -27,11 +27,11 @@ use std::{
 
 /// More than any `startedat` file has.
 const STARTED_AT_BYTES_MAX: u64 = 64;
-/// More than any `name` file has: an area, the path of a folder and the name of a file.
-const NAME_BYTES_MAX: u64 = 8 << 10;
+/// More than any `name` file has: names up to a block, then one that may have the path of a folder.
+const NAME_BYTES_MAX: u64 = 16 << 10;
 
-/// What stands between an upload's name and its id in the `name` file; no name has it. Without an id the
-/// name counts as well: so it was written before folders were used again (`spares.rs`).
+/// What stands behind an upload's name, and behind its id, in the `name` file; no name has it. A name
+/// alone, without any of it, counts as well: so it was written before folders were used again.
 const NAME_END: u8 = 0;
 
 /// What does not change while an upload lasts, and its name.
@@ -74,11 +74,12 @@ pub(super) fn make(
     let draft = store.spares.take(store.scratch()?)?;
     let started = humantime::format_rfc3339_seconds(started_at).to_string();
     let of = |file: &str| Error::io("write", place.path().join(file));
-    fill(&draft.started_at, started.as_bytes()).map_err(of(layout::STARTED_AT))?;
+    draft.started_at.write_all_at(started.as_bytes(), 0).map_err(of(layout::STARTED_AT))?;
     // Finer than the clock by which the system would set it: it tells which upload is younger.
     let time = AttributesChange { modified_at: Some(now), ..AttributesChange::default() };
     attributes::change(&draft.started_at, &time, &place.path())?;
-    fill(&draft.name, &name_text(id, name)).map_err(of(layout::NAME))?;
+    let end = draft.name.metadata().map_err(of(layout::NAME))?.len();
+    draft.name.write_all_at(&name_text(id, name), end).map_err(of(layout::NAME))?;
     let data = draft.folder.create_file(layout::DATA)?;
     Carried::default().but(change).put_on(&data, &place.path())?;
     lock(&data, id)?;
@@ -87,17 +88,9 @@ pub(super) fn make(
     Ok((data, Known { name: Some(name.clone()), started_at, begun_at: now }))
 }
 
-/// Makes `bytes` the content of a file. It is cut last: of one that was cut to nothing first, ext4 begins
-/// to write the new bytes when it is closed.
-fn fill(file: &File, bytes: &[u8]) -> io::Result<()> {
-    file.write_all_at(bytes, 0)?;
-    let length = bytes.len() as u64;
-    if file.metadata()?.len() > length { file.set_len(length) } else { Ok(()) }
-}
-
-/// What the `name` file of the upload `id` holds.
+/// What the `name` file of the upload `id` holds, perhaps beside the same of others.
 pub(super) fn name_text(id: UploadId, name: &UploadName) -> Vec<u8> {
-    [&name.to_bytes()[..], &[NAME_END], id.to_string().as_bytes()].concat()
+    [&name.to_bytes()[..], &[NAME_END], id.to_string().as_bytes(), &[NAME_END]].concat()
 }
 
 /// What a `name` file says.
@@ -106,7 +99,7 @@ enum NameText {
     Name(UploadName),
     /// Nothing: another program's upload has no name, and a damaged name is none.
     Nothing,
-    /// The name of another upload, which had the file before.
+    /// The names of other uploads, which had the file before.
     Others,
 }
 
@@ -115,12 +108,15 @@ impl NameText {
     fn read(repository: &Folder, id: UploadId) -> Result<Self> {
         let text = repository.read(layout::upload_file(id, layout::NAME), NAME_BYTES_MAX)?;
         let Some(text) = text else { return Ok(Self::Nothing) };
-        let mut parts = text.splitn(2, |byte| *byte == NAME_END);
-        let (name, of) = (parts.next().unwrap_or_default(), parts.next());
-        if of.is_some_and(|of| of != id.to_string().as_bytes()) {
-            return Ok(Self::Others);
+        let parts: Vec<&[u8]> = text.split(|byte| *byte == NAME_END).collect();
+        // What was written and did not reach the disk may be zeros, so pairs are not counted off.
+        let own = parts.windows(2).rfind(|pair| pair[1] == id.to_string().as_bytes());
+        match (own, &parts[..]) {
+            (Some([name, _]), _) | (None, [name]) => {
+                Ok(UploadName::from_bytes(name).map_or(Self::Nothing, Self::Name))
+            }
+            (_, _) => Ok(Self::Others),
         }
-        Ok(UploadName::from_bytes(name).map_or(Self::Nothing, Self::Name))
     }
 }
 

@@ -58,7 +58,7 @@ impl Ways {
         way.is_some_and(|(path, birth)| self.known.lock().get(&path) == Some(&birth))
     }
 
-    /// Forgets all: something is about to be renamed, and may be named as before again.
+    /// Forgets all: something was renamed, and may be named as before again.
     pub(super) fn forget(&self) {
         self.known.lock().clear();
     }

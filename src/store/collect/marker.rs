@@ -21,7 +21,8 @@ use std::{
     num::NonZeroUsize,
     path::Path,
     sync::{
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc::{self, RecvTimeoutError},
     },
     thread,
@@ -85,6 +86,8 @@ pub(super) struct Marker<'a> {
     pub(super) stop: &'a AtomicUsize,
     /// How many links were followed.
     pub(super) links: AtomicU64,
+    /// Whether there is nothing to find any more, since something cannot be followed.
+    pub(super) has_failed: AtomicBool,
 }
 
 impl Marker<'_> {
@@ -94,14 +97,16 @@ impl Marker<'_> {
             return Ok(Marks::default());
         };
         let (give, take) = mpsc::sync_channel(FOLDERS_MAX);
-        let take = Mutex::new(take);
+        // The last who takes closes the way, so that nobody waits for one that is gone.
+        let take = Arc::new(Mutex::new(take));
         let (done, ends) = mpsc::channel();
         let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         thread::scope(|scope| {
             for _ in 0..threads.min(THREADS_MAX) {
-                let (take, done) = (&take, done.clone());
-                scope.spawn(move || done.send(self.follow(take)));
+                let (take, done) = (Arc::clone(&take), done.clone());
+                scope.spawn(move || done.send(self.follow(&take)));
             }
+            drop(take);
             let walk = move || {
                 let mut walk = Walk { task: self, marks: Marks::default(), give: Some(give) };
                 walk.folder(&top, Place::Repositories, 0).map(|()| walk.marks)
@@ -120,6 +125,7 @@ impl Marker<'_> {
             let Ok((folder, place, depth)) = next else { return outcome.map(|()| walk.marks) };
             // After an error the rest is taken and not looked at, so that nobody waits for that.
             outcome = outcome.and_then(|()| walk.folder(&folder, place, depth));
+            self.has_failed.fetch_or(outcome.is_err(), Ordering::Relaxed);
         }
     }
 
@@ -172,6 +178,10 @@ impl Walk<'_> {
         }
         let Some(mut directory) = Directory::open(folder)? else { return Ok(()) };
         while let Some(entry) = directory.next()? {
+            check_is_to_go_on(self.task.stop)?;
+            if self.give.is_some() && self.task.has_failed.load(Ordering::Relaxed) {
+                return Ok(());
+            }
             let name = entry.name.as_os_str();
             if place == Place::Layers && layout::parse_digest(Algorithm::Sha256, name).is_some() {
                 // By far the most folders: not worth opening for what lies in them.

@@ -36,7 +36,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant, SystemTime},
@@ -47,6 +47,8 @@ pub(super) use out::{bring_back, recover};
 
 /// How many blobs are taken out while publishers wait.
 const BATCH: usize = 256;
+/// For how long at most: a slow disk does fewer in that time.
+const BATCH_MAX: Duration = Duration::from_millis(50);
 /// From how many blobs on they are removed before more are looked for: a few MiB of memory.
 const ROUND_MIN: usize = 1 << 16;
 /// How long docker-registry may take between finding a blob and linking it. Besides, what is younger
@@ -176,8 +178,10 @@ impl Run<'_> {
             true => start.at.checked_sub(self.options.grace),
             false => None,
         };
-        let (store, stop, links) = (self.store, self.stop, AtomicU64::new(0));
-        let marks = Marker { store, scope, layers_since, stop, links }.run(self.tell)?;
+        let (links, has_failed) = (AtomicU64::new(0), AtomicBool::new(false));
+        let (store, stop) = (self.store, self.stop);
+        let marks =
+            Marker { store, scope, layers_since, stop, links, has_failed }.run(self.tell)?;
         if matches!(scope, Scope::Everything) {
             (self.collected.links, self.collected.manifests) = (marks.links(), marks.manifests());
         }
@@ -273,7 +277,8 @@ impl Run<'_> {
                 self.collected.is_cut_short = true;
                 garbage.clear();
             }
-            for _ in 0..BATCH {
+            let until = Instant::now() + BATCH_MAX;
+            for _ in (0..BATCH).take_while(|_| Instant::now() < until) {
                 let Some(next) = garbage.pop() else { break };
                 let data = self.store.root.stat(layout::blob(&next.digest))?;
                 let changed_at = data.map(|data| attributes(&data).changed_at);

@@ -72,10 +72,11 @@ fn an_upload_gets_the_folder_of_a_finished_one_and_nothing_that_it_said() {
     let scene = scene();
     let first = scene.upload("app", "a-rather-long-name");
     let (inode, name) = folder_of(&scene, &*first);
-    assert_eq!(name, format!("uploads/a-rather-long-name\0{}", first.uuid()));
+    assert_eq!(name, format!("uploads/a-rather-long-name\0{}\0", first.uuid()));
     first.finish(&Digest::sha256(b"")).unwrap();
     let second = scene.upload("app", "x");
-    let name = format!("uploads/x\0{}", second.uuid());
+    // The first may be there again after a power cut, and must have its name then.
+    let name = format!("{name}uploads/x\0{}\0", second.uuid());
     assert_eq!(folder_of(&scene, &*second), (inode, name));
     assert_eq!(second.stat().unwrap().length, 0);
     let again = scene.again();
@@ -86,6 +87,14 @@ fn an_upload_gets_the_folder_of_a_finished_one_and_nothing_that_it_said() {
     // What is cancelled has its data still, whoever reads it, and is deleted.
     second.cancel().unwrap();
     assert_eq!(spares(&scene), [] as [PathBuf; 0]);
+    // Names do not pile up for ever.
+    let lengths = (0..100).map(|_| {
+        let upload = scene.upload("app", "one-of-many");
+        let length = folder_of(&scene, &*upload).1.len();
+        upload.finish(&Digest::sha256(b"")).unwrap();
+        length
+    });
+    assert!((4000..8192).contains(&lengths.max().unwrap()));
 }
 
 #[test]
@@ -112,7 +121,7 @@ fn a_finished_uploads_folder_with_anything_else_in_it_is_not_used_again() {
         let upload = scene.upload("app", "x");
         let files = scene.v2(&format!("repositories/app/_uploads/{}", upload.uuid()));
         assert_eq!(disk::read_dir(files).unwrap().count(), 3);
-        assert_eq!(folder_of(&scene, &*upload).1, format!("uploads/x\0{}", upload.uuid()));
+        assert_eq!(folder_of(&scene, &*upload).1, format!("uploads/x\0{}\0", upload.uuid()));
         assert_eq!(spares(&scene), [] as [PathBuf; 0]);
         assert_eq!(disk::read_to_string(&other).unwrap(), "somebody else's");
         upload.cancel().unwrap();
@@ -128,10 +137,19 @@ fn an_upload_that_has_the_name_of_another_one_is_none() {
     drop(upload);
     let name = scene.v2(&format!("repositories/app/_uploads/{id}/name"));
     let app = |registry: &LocalRegistry| registry.repository(&"app".parse().unwrap());
+    let other = UploadId::random();
+    let own = || Some(Some(uploads_file("y")));
     for (text, expected) in [
-        ("uploads/y".to_owned(), Some(Some(uploads_file("y")))),
-        (format!("uploads/y\0{id}"), Some(Some(uploads_file("y")))),
-        (format!("uploads/y\0{}", UploadId::random()), None),
+        ("uploads/y".to_owned(), own()),
+        (format!("uploads/y\0{id}\0"), own()),
+        (format!("uploads/z\0{other}\0uploads/y\0{id}\0"), own()),
+        (format!("uploads/y\0{id}\0uploads/z\0{other}\0"), own()),
+        // What was written later did not reach the disk, or not the whole of it.
+        (format!("uploads/y\0{id}\0\0\0\0\0"), own()),
+        (format!("uploads/y\0{id}\0uploads/z"), own()),
+        (format!("uploads/z\0{other}\0\0\0\0\0"), None),
+        (format!("uploads/z\0{other}\0uploads/y"), None),
+        (format!("uploads/z\0{other}\0"), None),
         ("uploads/y\0".to_owned(), None),
         (String::new(), Some(None)),
     ] {
