@@ -69,9 +69,7 @@ class Place:
     @contextmanager
     def regfs_mount(self, store, at, user=None):
         """A mount of the store, as its users make it. Gives its daemon."""
-        at.mkdir(parents=True, exist_ok=True)
-        if user:
-            shutil.chown(at, user)
+        mountpoint(at, user)
         pid = None
         try:
             with calm():
@@ -94,9 +92,7 @@ class Place:
     @contextmanager
     def peer_mount(self, command, at, user=None):
         """A mount by a program that stays in the foreground until it is unmounted."""
-        at.mkdir(parents=True, exist_ok=True)
-        if user:
-            shutil.chown(at, user)
+        mountpoint(at, user)
         child = None
         with tempfile.TemporaryFile() as errors:
             try:
@@ -130,6 +126,13 @@ def see_mounts_alone():
     # Mounts of others were copied, and would hold their daemons when they are unmounted there.
     for point in mount_points("fuse.regfs"):
         run(["umount", "-l", point])
+
+
+def mountpoint(at, user=None):
+    """Makes a folder in which this user may mount something."""
+    at.mkdir(parents=True, exist_ok=True)
+    if user:
+        shutil.chown(at, user)
 
 
 def mount_points(kind=""):
