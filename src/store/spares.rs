@@ -19,10 +19,11 @@ use crate::store::{
     durable::{DraftFolder, Scratch},
     folder::{self, Folder, Place},
     layout,
+    uploads::NAME_END,
 };
 use parking_lot::Mutex;
 use rustix::fs::{OFlags, Stat};
-use std::{fs::File, path::PathBuf, time::Duration};
+use std::{fs::File, os::unix::fs::FileExt as _, path::PathBuf, time::Duration};
 
 /// How many are kept: as many as uploads end at the same time.
 const SPARES_MAX: usize = 32;
@@ -105,7 +106,16 @@ fn files_alone(draft: &DraftFolder<'_>) -> Result<Option<[File; 2]>> {
         }
     }
     let [started_at, name] = FILES.map(|name| file_alone(&folder, name));
-    Ok(started_at?.zip(name?).map(Into::into))
+    let name = name?.filter(has_whole_names);
+    Ok(started_at?.zip(name).map(Into::into))
+}
+
+/// Whether another name can be written behind those in a `name` file. One without an id, or of which a
+/// power cut has left a part, would be taken for the beginning of it.
+fn has_whole_names(file: &File) -> bool {
+    let mut end = [0];
+    let last = file.metadata().ok().and_then(|file| file.len().checked_sub(1));
+    last.is_some_and(|last| file.read_exact_at(&mut end, last).is_ok()) && end == [NAME_END]
 }
 
 fn file_alone(folder: &Folder, name: &str) -> Result<Option<File>> {

@@ -32,7 +32,7 @@ const NAME_BYTES_MAX: u64 = 16 << 10;
 
 /// What stands behind an upload's name, and behind its id, in the `name` file; no name has it. A name
 /// alone, without any of it, counts as well: so it was written before folders were used again.
-const NAME_END: u8 = 0;
+pub(super) const NAME_END: u8 = 0;
 
 /// What does not change while an upload lasts, and its name.
 #[derive(Clone, Debug, PartialEq, Eq)]

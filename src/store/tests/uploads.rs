@@ -101,7 +101,14 @@ fn an_upload_gets_the_folder_of_a_finished_one_and_nothing_that_it_said() {
 fn a_finished_uploads_folder_with_anything_else_in_it_is_not_used_again() {
     let scene = scene();
     let other = scene.path("other");
-    let spoil: [&dyn Fn(&Path); 4] = [
+    let spoil: [&dyn Fn(&Path); 6] = [
+        // A name as it was written before, and one of which a power cut has left a part.
+        &|spare| disk::write(spare.join(layout::NAME), "uploads/y").unwrap(),
+        &|spare| {
+            let name = spare.join(layout::NAME);
+            let whole = disk::read_to_string(&name).unwrap();
+            disk::write(name, whole + "uploads/y").unwrap();
+        },
         &|spare| disk::create_dir_all(spare.join(layout::STATES)).unwrap(),
         &|spare| disk::remove_file(spare.join(layout::NAME)).unwrap(),
         &|spare| {
