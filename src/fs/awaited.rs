@@ -14,9 +14,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long an open is waited for: far longer than the kernel needs to look a name up, and short beside
-/// how long a layer is read.
-const AWAITED_FOR: Duration = Duration::from_secs(1);
+/// How long an open is waited for: far longer than the kernel needs to look a name up, also on a machine
+/// that has much else to do. All that it costs is that a layer is read directly for so long.
+const AWAITED_FOR: Duration = Duration::from_secs(10);
 
 /// The nodes of such opens, each with the time when the last was sent away. Lock 1 (ARCHITECTURE,
 /// "Locks"): held for one map operation.

@@ -4,7 +4,7 @@ use crate::fs::attr::Entry;
 use crate::fs::counters::Operation;
 use crate::fs::fault::{Fault, Result};
 use crate::fs::handles::{Handle, Kept, OpenFile, Opened, Reading, Writer};
-use crate::fs::inodes::Ino;
+use crate::fs::inodes::{Ino, Known};
 use crate::fs::layer_writer::LayerWriter;
 use crate::fs::lookup::upload_name;
 use crate::fs::manifest_writer::{ManifestWriter, Start};
@@ -343,9 +343,10 @@ impl RegistryFs {
 
     /// Takes back an open that the kernel would refuse beside others of this inode. The name gets
     /// another number, and the kernel, which is told that this one is stale, opens that; so nothing
-    /// is lost that nobody was told of.
+    /// is lost that nobody was told of. Another, too, than the one it has got meanwhile, if this one
+    /// was not its own any more: who reads under that may be in the way as well.
     pub(super) fn abandon(&self, opened: &Opened) {
-        if let Ok(node) = self.node(opened.ino) {
+        if let Some(Known { node, .. }) = self.inodes.get(opened.ino) {
             // First, or somebody could open the other number before.
             self.awaited.insert(Arc::clone(&node));
             self.inodes.detach(&node);

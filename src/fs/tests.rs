@@ -1,6 +1,7 @@
 //! The mount without a kernel: what each call means, over the registry in memory.
 
 use super::*;
+use crate::fs::handles::Reading;
 use crate::fs::node::Node;
 use crate::model::{Area, Digest, Error};
 use crate::registry::memory::MemoryRegistry;
@@ -465,4 +466,23 @@ fn a_name_that_goes_while_it_is_opened_is_looked_up_again() {
     assert!(matches!(shell.fs.open(ino, READ), Err(Fault::Stale)));
     assert!(matches!(shell.ino("a/manifests/x"), Err(Fault::NoEntry)));
     shell.write("a/manifests/x", br#"{"schemaVersion":2,"manifests":[]}"#).unwrap();
+}
+
+/// Three processes read a layer that is pushed again and again: one opens it under a number that was its
+/// own a moment ago, and would find the next one taken by others as well.
+#[test]
+fn an_open_that_is_sent_away_finds_a_number_that_nobody_reads_under() {
+    let shell = Shell::new();
+    shell.image("1.0");
+    let path = format!("a/layers/{}", Digest::sha256(b"layer"));
+    let old = shell.ino(&path).unwrap();
+    let open = |ino| shell.fs.open(ino, READ).unwrap();
+    let (mine, other) = (open(old), open(old));
+    shell.fs.abandon(&other);
+    let next = shell.ino(&path).unwrap();
+    assert_ne!(next, old);
+    shell.fs.abandon(&mine);
+    let last = shell.ino(&path).unwrap();
+    assert_ne!(last, next);
+    assert!(matches!(open(last).reading, Reading::Direct));
 }
