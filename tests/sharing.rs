@@ -3,7 +3,9 @@
 
 mod common;
 
-use common::{Mount, digest_of, eventually, is_root, needs, noise, run_in, session_with, skip};
+use common::{
+    Mount, digest_of, eventually, image, is_root, needs, noise, run_in, session_with, skip,
+};
 use std::{
     fs,
     sync::atomic::{AtomicBool, Ordering},
@@ -97,6 +99,26 @@ fn an_upload_is_read_while_another_mount_writes_it() {
         two
         $ getfattr --absolute-names --only-values -n user.regfs.digest $OTHER/a/uploads/x; echo
         sha256:c3f9c8c283a2b1f2f1896f27a01cbe3cddc0c9d93f752e4639035a0f5b36f6e8
+        ",
+    );
+}
+
+/// The first mount believed in the name for a moment, and refused to write it with "Stale file handle".
+#[test]
+fn what_another_mount_has_just_removed_can_be_put_again_at_once() {
+    needs!("fuse");
+    let mount = Mount::with_image(&image());
+    let other = Mount::of_store(mount.store());
+    let layer = mount.push_layer("a", &noise(4, 20_000));
+    session_with(
+        &mount,
+        &[("LAYER", &layer), ("OTHER", other.path().to_str().unwrap())],
+        "
+        $ cp a/layers/$LAYER ../layer; cp library/busybox/manifests/1.35 ../manifest
+        $ stat -c %s a/layers/$LAYER; rm $OTHER/a/layers/$LAYER; cp ../layer a/layers/$LAYER
+        20000
+        $ cmp ../layer a/layers/$LAYER
+        $ tag=library/busybox/manifests/1.35; cat $tag > /dev/null; rm $OTHER/$tag; cp ../manifest $tag && cmp ../manifest $tag
         ",
     );
 }

@@ -4,8 +4,8 @@
 use super::remembered::Remembered;
 use super::upload::CachedUpload;
 use crate::model::{
-    Area, Attributes, AttributesChange, Digest, Manifest, Reference, RepositoryName, Result, Tag,
-    UploadId, UploadName,
+    Area, Attributes, AttributesChange, Digest, Error, Manifest, Reference, RepositoryName, Result,
+    Tag, UploadId, UploadName,
 };
 use crate::registry::{
     AttributeService, Cursor, Layer, LayerService, LayerStat, LayerUpload, ManifestService,
@@ -53,7 +53,8 @@ impl ManifestService for CachedRepository {
     fn get(&self, reference: &Reference) -> Result<Manifest> {
         // The repository's name for it comes first: bytes that are remembered may be another's.
         let digest = ManifestService::stat(self, reference)?.digest;
-        self.remembered.manifest(&digest, || self.inner.manifests().get(reference))
+        let read = || self.inner.manifests().get(reference);
+        self.heard(&Subject::from(reference), self.remembered.manifest(&digest, read))
     }
 
     fn put(
@@ -100,7 +101,8 @@ impl LayerService for CachedRepository {
     fn fetch(&self, digest: &Digest) -> Result<Arc<dyn Layer>> {
         // The link is what gives a repository a blob; an open layer may be another's.
         let stat = LayerService::stat(self, digest)?;
-        self.remembered.layer(&stat, || self.inner.layers().fetch(digest))
+        let open = || self.inner.layers().fetch(digest);
+        self.heard(&Subject::Layer(*digest), self.remembered.layer(&stat, open))
     }
 
     fn mount(
@@ -166,11 +168,20 @@ impl CachedRepository {
         };
         change()
     }
+
+    /// Forgets what is remembered of the subject when the registry has never heard of it: somebody else has
+    /// removed it, and who asks again is not to be told otherwise.
+    fn heard<T>(&self, subject: &Subject, answer: Result<T>) -> Result<T> {
+        if answer.as_ref().is_err_and(Error::is_unknown) {
+            self.changing(subject, || ());
+        }
+        answer
+    }
 }
 
 impl AttributeService for CachedRepository {
     fn get(&self, subject: &Subject) -> Result<Attributes> {
-        self.inner.attributes().get(subject)
+        self.heard(subject, self.inner.attributes().get(subject))
     }
 
     fn change(&self, subject: &Subject, change: &AttributesChange) -> Result<Attributes> {
@@ -178,11 +189,11 @@ impl AttributeService for CachedRepository {
     }
 
     fn extended(&self, subject: &Subject, name: &str) -> Result<Option<Vec<u8>>> {
-        self.inner.attributes().extended(subject, name)
+        self.heard(subject, self.inner.attributes().extended(subject, name))
     }
 
     fn extended_names(&self, subject: &Subject) -> Result<Vec<String>> {
-        self.inner.attributes().extended_names(subject)
+        self.heard(subject, self.inner.attributes().extended_names(subject))
     }
 
     /// Changes an attribute that is remembered, too: the time of the last change.

@@ -64,7 +64,7 @@ impl RegistryFs {
             manifest_writer::put(&*target, manifest.bytes(), &reference, &attributes)?;
         }
         self.copy_extended(
-            (&*source, &manifest_subject(reference)),
+            (&*source, &Subject::from(reference)),
             (&*target, &Subject::Tag(tag.clone())),
         );
         Ok(())
@@ -80,14 +80,6 @@ impl RegistryFs {
         let subject = Subject::Layer(*digest);
         self.copy_extended((source, &subject), (target, &subject));
         Ok(())
-    }
-}
-
-/// What has the attributes of a manifest that is called so.
-pub(super) fn manifest_subject(reference: &Reference) -> Subject {
-    match reference {
-        Reference::Tag(tag) => Subject::Tag(tag.clone()),
-        Reference::Digest(digest) => Subject::Revision(*digest),
     }
 }
 

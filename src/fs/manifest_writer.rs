@@ -219,10 +219,7 @@ impl ManifestWriter {
         &self, bytes: &[u8], attributes: &AttributesChange, extended: &Extended,
     ) -> Result<(), Error> {
         put(&*self.repository, bytes, &self.target, attributes)?;
-        let subject = match &self.target {
-            Reference::Tag(tag) => Subject::Tag(tag.clone()),
-            Reference::Digest(digest) => Subject::Revision(*digest),
-        };
+        let subject = Subject::from(&self.target);
         let kept = self.repository.attributes();
         extended
             .iter()

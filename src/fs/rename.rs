@@ -3,7 +3,7 @@
 use crate::fs::RegistryFs;
 use crate::fs::fault::{Fault, Result};
 use crate::fs::inodes::Ino;
-use crate::fs::link::{copy_extended, manifest_subject};
+use crate::fs::link::copy_extended;
 use crate::fs::lookup::upload_name;
 use crate::fs::manifest_writer;
 use crate::fs::node::{Name, Node};
@@ -211,7 +211,7 @@ impl RegistryFs {
         let attributes = self.as_linked(&stat.attributes);
         let repository = self.repository(name);
         manifest_writer::put(&*repository, &bytes, target, &attributes)?;
-        let (from, to) = (Subject::Upload(stat.uuid), manifest_subject(target));
+        let (from, to) = (Subject::Upload(stat.uuid), Subject::from(target));
         self.copy_extended((&*repository, &from), (&*repository, &to));
         upload.withdraw()?;
         Ok(())

@@ -1,6 +1,6 @@
 //! The interface to attributes: mode, owner, times and extended attributes of what a person sees.
 
-use crate::model::{Area, Attributes, AttributesChange, Digest, Result, Tag, UploadId};
+use crate::model::{Area, Attributes, AttributesChange, Digest, Reference, Result, Tag, UploadId};
 
 /// What carries attributes in a repository.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,6 +17,16 @@ pub enum Subject {
     Revision(Digest),
     /// An upload.
     Upload(UploadId),
+}
+
+/// What has the attributes of a manifest that is called so.
+impl From<&Reference> for Subject {
+    fn from(reference: &Reference) -> Self {
+        match reference {
+            Reference::Tag(tag) => Self::Tag(tag.clone()),
+            Reference::Digest(digest) => Self::Revision(*digest),
+        }
+    }
 }
 
 /// Attributes of one repository's things. Errors of every method: the `…Unknown` of the subject.
