@@ -30,6 +30,25 @@ pub(super) fn keeper(
     }))
 }
 
+/// Pieces from this length on have pages of their own, which go back when they are free: greater than
+/// what a request needs for its answer, and far smaller than a table of many inodes.
+#[cfg(target_env = "gnu")]
+const OWN_PAGES_FROM: libc::c_int = 1 << 20;
+
+/// Sees to it that large pieces keep pages of their own. The allocator would raise the limit to the
+/// largest one that was ever freed, here a buffer of 16 MiB; then tables that grow leave holes behind.
+/// To be called before there are threads.
+#[cfg(target_env = "gnu")]
+#[expect(unsafe_code, reason = "mallopt has no safe wrapper")]
+pub(super) fn keep_large_pieces_apart() {
+    // SAFETY: it sets a number of the allocator, and no other thread allocates yet.
+    unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_PAGES_FROM) };
+}
+
+/// Other allocators do by themselves.
+#[cfg(not(target_env = "gnu"))]
+pub(super) fn keep_large_pieces_apart() {}
+
 /// Gives back every free page. It takes some milliseconds, so it is for when much became free.
 #[cfg(target_env = "gnu")]
 #[expect(unsafe_code, reason = "malloc_trim has no safe wrapper")]

@@ -91,6 +91,7 @@ fn check(config: &MountConfig) -> Result<PathBuf> {
 /// Mounts and serves. `announce` is called once the kernel can send requests.
 fn serve(config: &MountConfig, announce: impl FnOnce() -> Result<()>) -> Result<()> {
     panic::set_hook(Box::new(|panic| log::error!("{panic}")));
+    memory::keep_large_pieces_apart();
     rustix::process::umask(config::DAEMON_UMASK.into());
     raise_file_limit();
     let mountpoint = check(config)?;
