@@ -78,7 +78,7 @@ fn crowd() -> usize {
         .map_or(50_000, |text| text.to_str().unwrap().parse().unwrap())
 }
 
-/// What a listing may take: 2 MiB for the numbers it has shown, the first page of attributes, and
+/// What a listing may take: 4 MiB for the numbers it has shown, the first page of attributes, and
 /// what threads take that were not there before. A list of the names would take 20 MiB.
 const LISTING_BYTES_MAX: u64 = 10 << 20;
 
@@ -106,15 +106,16 @@ fn a_listing_of_any_length_takes_little_memory() {
     run_within(Duration::from_secs(240), mount.path(), "ls -l a/manifests | wc -l");
     let [with_attributes, _] = memory(&mount);
     let each = with_attributes.saturating_sub(after_ls) / crowd() as u64;
-    assert!(each < 1_000, "{each} bytes for each inode");
+    // Tags of this length take 418 here, of which the names are 144.
+    assert!(each < 600, "{each} bytes for each inode");
     if !is_root() || fs::write("/proc/sys/vm/drop_caches", "2").is_err() {
         return;
     }
     common::eventually(Duration::from_secs(60), "the kernel forgets", || {
         mount.metric("regfs_known_inodes") < 1_000.0
     });
-    // Less than half of what they took is left: pages that others have a part of stay.
-    let bound = after_ls + with_attributes.saturating_sub(after_ls) / 2;
+    // Less than a third of what they took is left: pages that others have a part of stay.
+    let bound = after_ls + with_attributes.saturating_sub(after_ls) / 3;
     common::eventually(Duration::from_secs(60), "the daemon gives memory back", || {
         memory(&mount)[0] < bound
     });

@@ -10,7 +10,6 @@ use crate::fs::node::Node;
 use parking_lot::Mutex;
 use std::{
     collections::HashMap,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -22,12 +21,12 @@ const AWAITED_FOR: Duration = Duration::from_secs(10);
 /// "Locks"): held for one map operation.
 #[derive(Default)]
 pub(super) struct Awaited {
-    since: Mutex<HashMap<Arc<Node>, Instant>>,
+    since: Mutex<HashMap<Node, Instant>>,
 }
 
 impl Awaited {
     /// An open of `node` was sent away.
-    pub(super) fn insert(&self, node: Arc<Node>) {
+    pub(super) fn insert(&self, node: Node) {
         let mut since = self.since.lock();
         since.retain(|_, since| since.elapsed() < AWAITED_FOR);
         since.insert(node, Instant::now());

@@ -38,7 +38,7 @@ impl RegistryFs {
         &self, caller: &Caller, parent: Ino, name: &OsStr, permissions: u32,
     ) -> Result<Entry> {
         let folder = self.node(parent)?;
-        match (folder.child(name), &*folder) {
+        match (folder.child(name), &folder) {
             (Name::Node(Node::Repository(repository)), _) => {
                 let attributes = self.creation_of_folder(caller, &folder, permissions)?;
                 self.registry.create(&repository)?;

@@ -6,10 +6,11 @@
 //! the number that was shown for it, too, as long as `promises.rs` remembers it.
 
 use crate::fs::node::Node;
-use crate::fs::promises::{Key, Promises};
+use crate::fs::nodes::{Inode, Key, Nodes};
+use crate::fs::promises::Promises;
 use crate::model::{Area, RepositoryName};
 use parking_lot::RwLock;
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 /// An inode number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,32 +33,15 @@ pub(super) struct Inodes {
 #[derive(Debug)]
 struct Table {
     next: u64,
-    inodes: HashMap<Ino, Inode>,
-    numbers: HashMap<Arc<Node>, Ino>,
+    nodes: Nodes,
     promises: Promises,
-}
-
-#[derive(Debug)]
-struct Inode {
-    node: Arc<Node>,
-    lookup_count: u64,
-    detached: bool,
-    /// Whether a program may have mapped it before its content was published.
-    was_mapped: bool,
-}
-
-impl Inode {
-    /// A number that is given out for the first time.
-    fn new(node: Arc<Node>) -> Self {
-        Self { node, lookup_count: 1, detached: false, was_mapped: false }
-    }
 }
 
 /// What an inode number stands for.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
     /// The node.
-    pub node: Arc<Node>,
+    pub node: Node,
     /// Whether its name was removed or replaced since.
     pub detached: bool,
 }
@@ -73,14 +57,9 @@ pub(super) struct Forgotten {
 
 impl Default for Inodes {
     fn default() -> Self {
-        let root = Arc::new(Node::Root);
-        let inode = Inode::new(Arc::clone(&root));
-        let table = Table {
-            next: Ino::ROOT.0 + 1,
-            inodes: HashMap::from([(Ino::ROOT, inode)]),
-            numbers: HashMap::from([(root, Ino::ROOT)]),
-            promises: Promises::default(),
-        };
+        let mut nodes = Nodes::default();
+        nodes.insert(Ino::ROOT, nodes.key(&Node::Root), Node::Root);
+        let table = Table { next: Ino::ROOT.0 + 1, nodes, promises: Promises::default() };
         Self { table: RwLock::new(table) }
     }
 }
@@ -89,48 +68,45 @@ impl Inodes {
     /// What `ino` stands for. `None` only when the kernel asks for what it has forgotten.
     pub(super) fn get(&self, ino: Ino) -> Option<Known> {
         let table = self.table.read();
-        let inode = table.inodes.get(&ino)?;
-        Some(Known { node: Arc::clone(&inode.node), detached: inode.detached })
+        let inode = table.nodes.get(ino)?;
+        Some(Known { node: inode.node(), detached: inode.detached() })
     }
 
     /// The number of `node`, given out to the kernel once more.
     pub(super) fn look_up(&self, node: Node) -> Ino {
         let mut table = self.table.write();
-        if let Some(&ino) = table.numbers.get(&node) {
-            if let Some(inode) = table.inodes.get_mut(&ino) {
-                inode.lookup_count += 1;
-            }
-            return ino;
+        let key = table.nodes.key(&node);
+        if let Some(inode) = table.nodes.find_mut(key, &node) {
+            inode.lookup_count += 1;
+            return inode.ino();
         }
-        let ino = table.number_to_give(&node);
-        let node = Arc::new(node);
-        table.numbers.insert(Arc::clone(&node), ino);
-        table.inodes.insert(ino, Inode::new(node));
+        let ino = table.number_to_give(key, &node);
+        table.nodes.insert(ino, key, node);
         ino
     }
 
     /// Whether a program may have mapped `ino` before its content was published.
     pub(super) fn was_mapped(&self, ino: Ino) -> bool {
-        self.table.read().inodes.get(&ino).is_some_and(|inode| inode.was_mapped)
+        self.table.read().nodes.get(ino).is_some_and(|inode| inode.was_mapped)
     }
 
     /// A program may map `ino` from now on, before its content is published.
     pub(super) fn mapped(&self, ino: Ino) {
-        if let Some(inode) = self.table.write().inodes.get_mut(&ino) {
+        if let Some(inode) = self.table.write().nodes.get_mut(ino) {
             inode.was_mapped = true;
         }
     }
 
     /// The number of `node` if the kernel knows it; nothing is given out.
     pub(super) fn number(&self, node: &Node) -> Option<Ino> {
-        self.table.read().numbers.get(node).copied()
+        self.table.read().number(node)
     }
 
     /// The numbers of `nodes` to show in a listing; nothing is given out, but it will be these numbers.
     /// Many at once, because the memory is asked for many at once then.
     pub(super) fn show(&self, nodes: &[&Node]) -> Vec<Ino> {
         let mut table = self.table.write();
-        let keys: Vec<Key> = nodes.iter().map(|node| table.promises.key(node)).collect();
+        let keys: Vec<Key> = nodes.iter().map(|node| table.nodes.key(node)).collect();
         let shown = keys.into_iter().zip(nodes);
         shown.map(|(key, node)| table.promised(key, node)).collect()
     }
@@ -141,18 +117,17 @@ impl Inodes {
             return Forgotten::default();
         }
         let mut table = self.table.write();
-        let Some(inode) = table.inodes.get_mut(&ino) else { return Forgotten::default() };
+        let Some(inode) = table.nodes.get_mut(ino) else { return Forgotten::default() };
         inode.lookup_count = inode.lookup_count.saturating_sub(count);
         if inode.lookup_count > 0 {
             return Forgotten::default();
         }
-        if let Some(inode) = table.inodes.remove(&ino)
-            && !inode.detached
+        if let Some(gone) = table.nodes.remove(ino)
+            && !gone.detached()
         {
-            table.numbers.remove(&inode.node);
-            table.promises.take(&inode.node);
+            table.promises.take(gone.key());
         }
-        Forgotten { is_gone: true, many_are_gone: table.shrink() }
+        Forgotten { is_gone: true, many_are_gone: table.nodes.shrink() }
     }
 
     /// `node` was removed: its number no longer answers to the name.
@@ -167,23 +142,20 @@ impl Inodes {
             return;
         }
         table.detach(&to);
-        table.promises.take(from);
-        if let Some(ino) = table.numbers.remove(from) {
-            table.bind(ino, to);
+        if let Some(ino) = table.detach(from) {
+            table.nodes.attach(ino, to);
         }
     }
 
     /// Two nodes have swapped names.
     pub(super) fn exchange(&self, one: &Node, other: &Node) {
         let mut table = self.table.write();
-        table.promises.take(one);
-        table.promises.take(other);
-        let numbers = (table.numbers.remove(one), table.numbers.remove(other));
+        let numbers = (table.detach(one), table.detach(other));
         if let Some(ino) = numbers.0 {
-            table.bind(ino, other.clone());
+            table.nodes.attach(ino, other.clone());
         }
         if let Some(ino) = numbers.1 {
-            table.bind(ino, one.clone());
+            table.nodes.attach(ino, one.clone());
         }
     }
 
@@ -193,14 +165,14 @@ impl Inodes {
         let mut table = self.table.write();
         table.detach_within(to);
         table.promises.clear();
-        for (node, ino) in table.within(from) {
-            let moved = node.repository().and_then(|name| name.rebased(from, to));
-            match moved {
-                Some(name) => {
-                    table.numbers.remove(&node);
-                    table.bind(ino, node.moved_to(name));
-                }
-                None => table.detach(&node),
+        // What lies in one repository shares its name.
+        let mut names: HashMap<RepositoryName, Option<RepositoryName>> = HashMap::new();
+        for node in table.within(from) {
+            let ino = table.detach(&node);
+            let Some(name) = node.repository() else { continue };
+            let moved = names.entry(name.clone()).or_insert_with(|| name.rebased(from, to));
+            if let (Some(ino), Some(name)) = (ino, moved) {
+                table.nodes.attach(ino, node.moved_to(name.clone()));
             }
         }
     }
@@ -212,12 +184,9 @@ impl Inodes {
 
     /// How many numbers the kernel holds.
     pub(super) fn count(&self) -> usize {
-        self.table.read().inodes.len()
+        self.table.read().nodes.len()
     }
 }
-
-/// Maps smaller than this are never shrunk: it would cost more than it frees.
-const SHRINK_CAPACITY_MIN: usize = 4096;
 
 /// How many numbers a repository's folder takes: its own and those of its areas.
 const REPOSITORY_NUMBERS: u64 = 1 + Area::ALL.len() as u64;
@@ -228,11 +197,11 @@ impl Table {
     /// before the manifests that refer to them.
     fn fresh(&mut self, node: &Node) -> Ino {
         if let Node::Area(name, area) = node
-            && let Some(repository) = self.numbers.get(&Node::Repository(name.clone()))
+            && let Some(repository) = self.number(&Node::Repository(name.clone()))
             && let Some(index) = Area::ALL.iter().position(|known| known == area)
         {
             let ino = Ino(repository.0 + 1 + index as u64);
-            if !self.inodes.contains_key(&ino) {
+            if self.nodes.get(ino).is_none() {
                 return ino;
             }
         }
@@ -256,7 +225,7 @@ impl Table {
         if let Some(ino) = self.promises.find(key) {
             return ino;
         }
-        let known = self.numbers.get(node).copied();
+        let known = self.nodes.find(key, node).map(Inode::ino);
         let ino = known.unwrap_or_else(|| self.fresh(node));
         self.promises.make(key, ino);
         ino
@@ -264,57 +233,41 @@ impl Table {
 
     /// The number under which `node`, which the kernel does not hold, is given out: the one that was
     /// promised, unless another node has that, whose hash is the same.
-    fn number_to_give(&mut self, node: &Node) -> Ino {
-        match self.promises.find(self.promises.key(node)) {
-            Some(ino) if !self.inodes.contains_key(&ino) => ino,
+    fn number_to_give(&mut self, key: Key, node: &Node) -> Ino {
+        match self.promises.find(key) {
+            Some(ino) if self.nodes.get(ino).is_none() => ino,
             Some(_) | None => {
-                self.promises.take(node);
+                self.promises.take(key);
                 self.fresh(node)
             }
         }
     }
 
-    fn detach(&mut self, node: &Node) {
-        self.promises.take(node);
-        if let Some(ino) = self.numbers.remove(node)
-            && let Some(inode) = self.inodes.get_mut(&ino)
-        {
-            inode.detached = true;
-        }
+    /// The number of `node` if the kernel knows it.
+    fn number(&self, node: &Node) -> Option<Ino> {
+        self.nodes.find(self.nodes.key(node), node).map(Inode::ino)
+    }
+
+    /// Takes its name from `node`, and gives the number that it had.
+    fn detach(&mut self, node: &Node) -> Option<Ino> {
+        let key = self.nodes.key(node);
+        self.promises.take(key);
+        self.nodes.detach(key, node)
     }
 
     /// Everything that lies in or below the repository `name`.
-    fn within(&self, name: &RepositoryName) -> Vec<(Arc<Node>, Ino)> {
-        let is_within = |node: &Node| node.repository().is_some_and(|it| it.is_within(name));
-        let nodes = self.numbers.iter().filter(|(node, _)| is_within(node));
-        nodes.map(|(node, ino)| (Arc::clone(node), *ino)).collect()
+    fn within(&self, name: &RepositoryName) -> Vec<Node> {
+        let named = self.nodes.named();
+        let within =
+            named.filter(|inode| inode.repository().is_some_and(|other| other.is_within(name)));
+        within.map(Inode::node).collect()
     }
 
     fn detach_within(&mut self, name: &RepositoryName) {
         self.promises.clear();
-        for (node, _) in self.within(name) {
+        for node in self.within(name) {
             self.detach(&node);
         }
-    }
-
-    fn bind(&mut self, ino: Ino, node: Node) {
-        let node = Arc::new(node);
-        if let Some(inode) = self.inodes.get_mut(&ino) {
-            inode.node = Arc::clone(&node);
-            inode.detached = false;
-            self.numbers.insert(node, ino);
-        }
-    }
-
-    /// Gives memory back once a walk over a big registry has been forgotten. Says whether it did.
-    fn shrink(&mut self) -> bool {
-        let is_empty = self.inodes.capacity() > SHRINK_CAPACITY_MIN
-            && self.inodes.len() * 8 < self.inodes.capacity();
-        if is_empty {
-            self.inodes.shrink_to(self.inodes.len() * 2);
-            self.numbers.shrink_to(self.numbers.len() * 2);
-        }
-        is_empty
     }
 }
 
@@ -367,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_given_back_when_most_is_forgotten() {
+    fn who_forgets_is_told_once_that_much_is_forgotten() {
         let inodes = Inodes::default();
         let numbers: Vec<Ino> =
             (0..10_000).map(|number| inodes.look_up(repository(&format!("r{number}")))).collect();
@@ -376,7 +329,6 @@ mod tests {
         assert!(forgotten.iter().all(|forgotten| forgotten.is_gone));
         let times = forgotten.iter().filter(|forgotten| forgotten.many_are_gone).count();
         assert!((1..4).contains(&times), "{times}");
-        assert!(inodes.table.read().inodes.capacity() <= SHRINK_CAPACITY_MIN);
     }
 
     #[test]
@@ -422,8 +374,21 @@ mod tests {
         let other = inodes.look_up(repository("ab"));
         let replaced = inodes.look_up(repository("x"));
         inodes.rename_repository(&"a/b".parse().unwrap(), &"x".parse().unwrap());
-        assert_eq!(*inodes.get(child).unwrap().node, repository("x/c"));
-        assert_eq!(*inodes.get(other).unwrap().node, repository("ab"));
+        assert_eq!(inodes.get(child).unwrap().node, repository("x/c"));
+        assert_eq!(inodes.get(other).unwrap().node, repository("ab"));
         assert!(inodes.get(replaced).unwrap().detached);
+    }
+
+    #[test]
+    fn what_lies_in_a_renamed_repository_shares_its_name() {
+        let inodes = Inodes::default();
+        let name: RepositoryName = "a".parse().unwrap();
+        let layers = [b"1", b"2"].map(|content| {
+            inodes.look_up(Node::Layer(name.clone(), crate::model::Digest::sha256(content)))
+        });
+        inodes.rename_repository(&name, &"b".parse().unwrap());
+        let nodes = layers.map(|ino| inodes.get(ino).unwrap().node);
+        let [one, other] = nodes.each_ref().map(|node| node.repository().unwrap().as_str());
+        assert_eq!((one, one.as_ptr()), ("b", other.as_ptr()));
     }
 }

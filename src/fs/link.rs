@@ -28,7 +28,7 @@ impl RegistryFs {
             return Err(Fault::exists(new_name));
         }
         self.check_published(&node)?;
-        match (&*node, &to) {
+        match (&node, &to) {
             (Node::Layer(from, digest), Node::Layer(to, new)) if digest == new => {
                 let (source, target) = (self.repository(from), self.repository(to));
                 self.mount_alike((&*source, from), &*target, digest)?;

@@ -7,6 +7,7 @@
 pub mod errno;
 pub mod fault;
 pub mod node;
+mod nodes;
 
 mod attr;
 mod awaited;
@@ -197,7 +198,7 @@ impl RegistryFs {
     }
 
     /// The node that `ino` stands for, when its name is still there.
-    fn node(&self, ino: Ino) -> Result<Arc<Node>> {
+    fn node(&self, ino: Ino) -> Result<Node> {
         let known = self.known(ino)?;
         if known.detached { Err(Fault::Stale) } else { Ok(known.node) }
     }
@@ -205,10 +206,9 @@ impl RegistryFs {
     /// The node that `ino` stands for; content that was replaced since it was looked up is taken as it
     /// is by now. The kernel looks a stale number up again, and once only, which is not enough where
     /// many rename files over one name.
-    fn current(&self, ino: Ino) -> Result<Arc<Node>> {
+    fn current(&self, ino: Ino) -> Result<Node> {
         let known = self.known(ino)?;
-        let is_content =
-            matches!(*known.node, Node::Layer(..) | Node::Tag(..) | Node::Revision(..));
+        let is_content = matches!(known.node, Node::Layer(..) | Node::Tag(..) | Node::Revision(..));
         if known.detached && !(is_content && self.stat(&known.node).is_ok()) {
             return Err(Fault::Stale);
         }

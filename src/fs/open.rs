@@ -39,7 +39,7 @@ impl RegistryFs {
 
     fn open_known(&self, ino: Ino, mode: OpenMode) -> Result<Opened> {
         let node = self.current(ino)?;
-        let (handle, reading) = match &*node {
+        let (handle, reading) = match &node {
             Node::Layer(name, digest) if !mode.write => {
                 let layer = self.fetch(&node, name, digest)?;
                 let reading = if self.awaited.has(&node) {
@@ -348,7 +348,7 @@ impl RegistryFs {
     pub(super) fn abandon(&self, opened: &Opened) {
         if let Some(Known { node, .. }) = self.inodes.get(opened.ino) {
             // First, or somebody could open the other number before.
-            self.awaited.insert(Arc::clone(&node));
+            self.awaited.insert(node.clone());
             self.inodes.detach(&node);
         }
         drop(self.begin_release(opened.handle));

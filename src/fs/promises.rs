@@ -7,14 +7,14 @@
 //! as by comparing nodes that lie all over the memory.
 
 use crate::fs::inodes::Ino;
-use crate::fs::node::Node;
+use crate::fs::nodes::Key;
 use std::{
-    collections::{HashMap, hash_map::RandomState},
-    hash::{BuildHasher as _, BuildHasherDefault, Hasher},
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
 };
 
-/// How many promises are kept for certain; up to twice as many are. All of them take 2 MiB: this is
-/// as much as fits into a map of 65,536 places.
+/// How many promises are kept for certain; up to twice as many are. All of them take 4 MiB: this is
+/// as much as fits into a map of 131,072 places.
 const PROMISES_MIN: usize = 112 << 10;
 
 /// The promised numbers: those made lately, and those made before them.
@@ -25,12 +25,7 @@ const PROMISES_MIN: usize = 112 << 10;
 pub(super) struct Promises {
     late: Numbers,
     early: Numbers,
-    hasher: RandomState,
 }
-
-/// The hash of a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key(u64);
 
 type Numbers = HashMap<Key, Ino, BuildHasherDefault<AsItIs>>;
 
@@ -53,11 +48,6 @@ impl Hasher for AsItIs {
 }
 
 impl Promises {
-    /// What a node is known by here.
-    pub(super) fn key(&self, node: &Node) -> Key {
-        Key(self.hasher.hash_one(node))
-    }
-
     /// The number promised for a node; it counts among the latest again.
     pub(super) fn find(&mut self, key: Key) -> Option<Ino> {
         if let Some(ino) = self.late.get(&key) {
@@ -77,9 +67,8 @@ impl Promises {
         self.late.insert(key, ino);
     }
 
-    /// The number promised for `node`, which is promised no longer.
-    pub(super) fn take(&mut self, node: &Node) -> Option<Ino> {
-        let key = self.key(node);
+    /// The number promised for a node, which is promised no longer.
+    pub(super) fn take(&mut self, key: Key) -> Option<Ino> {
         self.late.remove(&key).or_else(|| self.early.remove(&key))
     }
 
@@ -94,45 +83,44 @@ impl Promises {
 mod tests {
     use super::*;
 
-    fn node(number: usize) -> Node {
-        Node::Repository(format!("r{number}").parse().unwrap())
+    /// As evenly spread as hashes are.
+    fn key(number: usize) -> Key {
+        Key((number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
     #[test]
     fn a_promise_is_kept_once() {
         let mut promises = Promises::default();
-        let key = promises.key(&node(1));
-        assert_eq!(promises.find(key), None);
-        promises.make(key, Ino(7));
-        assert_eq!(promises.find(key), Some(Ino(7)));
-        assert_eq!(promises.take(&node(1)), Some(Ino(7)));
-        assert_eq!(promises.take(&node(1)), None);
+        assert_eq!(promises.find(key(1)), None);
+        promises.make(key(1), Ino(7));
+        assert_eq!(promises.find(key(1)), Some(Ino(7)));
+        assert_eq!(promises.take(key(1)), Some(Ino(7)));
+        assert_eq!(promises.take(key(1)), None);
     }
 
     #[test]
     fn the_latest_promises_are_kept_in_little_memory() {
         let mut promises = Promises::default();
         for number in 0..5 * PROMISES_MIN {
-            promises.make(promises.key(&node(number)), Ino(number as u64));
+            promises.make(key(number), Ino(number as u64));
         }
         assert!(promises.late.len() + promises.early.len() <= 2 * PROMISES_MIN);
         assert!(promises.late.capacity().max(promises.early.capacity()) <= PROMISES_MIN);
         for number in 4 * PROMISES_MIN..5 * PROMISES_MIN {
-            assert_eq!(promises.take(&node(number)), Some(Ino(number as u64)));
+            assert_eq!(promises.take(key(number)), Some(Ino(number as u64)));
         }
-        assert_eq!(promises.take(&node(0)), None);
+        assert_eq!(promises.take(key(0)), None);
     }
 
     #[test]
     fn what_is_listed_again_and_again_keeps_its_number() {
         let mut promises = Promises::default();
         for number in 0..2 * PROMISES_MIN {
-            promises.make(promises.key(&node(number)), Ino(number as u64));
+            promises.make(key(number), Ino(number as u64));
         }
         for _ in 0..3 {
             for number in PROMISES_MIN..2 * PROMISES_MIN {
-                let found = promises.find(promises.key(&node(number)));
-                assert_eq!(found, Some(Ino(number as u64)));
+                assert_eq!(promises.find(key(number)), Some(Ino(number as u64)));
             }
         }
     }

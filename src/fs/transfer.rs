@@ -64,7 +64,7 @@ impl RegistryFs {
     pub(super) fn after_the_end(&self, handle: u64, fault: Fault) -> Fault {
         let Fault::Registry(Error::UploadUnknown(_)) = fault else { return fault };
         let known = self.handles.ino(handle).and_then(|ino| self.inodes.get(ino));
-        match known.as_ref().map(|known| &*known.node) {
+        match known.as_ref().map(|known| &known.node) {
             Some(node @ (Node::Layer(..) | Node::Tag(..) | Node::Revision(..))) => {
                 Fault::Finished(node.path())
             }

@@ -100,7 +100,7 @@ impl RegistryFs {
     pub(super) fn getxattr(&self, ino: Ino, name: &OsStr) -> Result<Vec<u8>> {
         match parse(name) {
             Name::Virtual(name) => {
-                let value = self.virtual_value(&*self.current(ino)?, name)?;
+                let value = self.virtual_value(&self.current(ino)?, name)?;
                 Ok(value.ok_or(Fault::NoAttribute)?.into_bytes())
             }
             Name::User(name) => {

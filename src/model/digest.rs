@@ -94,6 +94,17 @@ impl Digest {
         Self::of(Algorithm::Sha256, &sha2::Sha256::digest(content))
     }
 
+    /// The sha256 digest with this hash.
+    pub fn of_sha256(hash: &[u8; 32]) -> Self {
+        Self::of(Algorithm::Sha256, hash)
+    }
+
+    /// The hash, of a sha256 digest.
+    pub fn as_sha256(&self) -> Option<&[u8; 32]> {
+        let is_it = self.algorithm == Algorithm::Sha256;
+        self.bytes.first_chunk().filter(|_| is_it)
+    }
+
     /// The digest with a hash that the caller has just computed with `algorithm`, and which
     /// therefore has its length.
     pub(in crate::model) fn of(algorithm: Algorithm, hash: &[u8]) -> Self {
