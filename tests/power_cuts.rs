@@ -182,7 +182,10 @@ fn after_a_power_cut_nothing_wrong_is_served_and_what_was_synced_is_there() {
     // All copies have one UUID, and the kernel may take a moment to let go of the last.
     publish_through_cuts("mkfs.xfs -q", "loop,nouuid");
     reliability_row(
-        &format!("power cuts while {blobs} layers are published, on real disks with ext4 and xfs"),
+        &format!(
+            "power cuts while {} layers are published, on a real disk with ext4 and one with xfs",
+            2 * blobs
+        ),
         2 * cuts,
         "verify finds nothing, what was synced is there",
         &format!(
