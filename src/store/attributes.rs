@@ -9,13 +9,16 @@ use crate::store::{
     layout,
 };
 use rustix::{
-    fs::{self, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags},
+    fs::{
+        self, AtFlags, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags,
+    },
     io::Errno,
 };
 use std::{
     ffi::{CStr, CString},
     fs::File,
     io,
+    os::fd::BorrowedFd,
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -24,6 +27,8 @@ use std::{
 pub(super) const USER: &str = "user.";
 /// The longest value and the longest list of names that Linux knows (`XATTR_SIZE_MAX`).
 const EXTENDED_BYTES_MAX: usize = 64 << 10;
+/// More than nearly any has.
+const EXTENDED_BYTES_FEW: usize = 256;
 /// What a file gets unless somebody says otherwise: docker-registry, running as somebody else,
 /// must be able to read it.
 const FILE_PERMISSIONS: u32 = 0o644;
@@ -115,8 +120,20 @@ pub(super) fn change(file: &File, change: &AttributesChange, path: &Path) -> Res
 
 /// Sets the time of modification of a folder.
 pub(super) fn set_modified_at(folder: &Folder, time: SystemTime) -> Result<()> {
-    let times = Timestamps { last_access: timespec(None), last_modification: timespec(Some(time)) };
-    fs::futimens(folder, &times).map_err(Error::io("set the times of", folder.path_of("")))
+    fs::futimens(folder, &modification(time))
+        .map_err(Error::io("set the times of", folder.path_of("")))
+}
+
+/// As [`set_modified_at`], of what lies in a folder.
+pub(super) fn set_modified_at_in(place: Place<'_>, time: SystemTime) -> Result<()> {
+    let set = |folder: BorrowedFd<'_>, at: &Path| {
+        fs::utimensat(folder, at, &modification(time), AtFlags::SYMLINK_NOFOLLOW)
+    };
+    place.folder.within(place.at, set).map_err(Error::io("set the times of", place.path()))
+}
+
+fn modification(time: SystemTime) -> Timestamps {
+    Timestamps { last_access: timespec(None), last_modification: timespec(Some(time)) }
 }
 
 /// What the system knows of an open file.
@@ -224,15 +241,27 @@ pub(super) fn is_denied(error: &Error) -> bool {
     matches!(error, Error::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
 }
 
+/// What `read` writes into its buffer: a short one first, in which nearly everything has room.
+fn read_extended(read: impl Fn(&mut [u8]) -> Result<usize, Errno>) -> Result<Vec<u8>, Errno> {
+    let mut short = [0; EXTENDED_BYTES_FEW];
+    match read(&mut short) {
+        Err(Errno::RANGE) => {}
+        length => return length.map(|length| short[..length].to_vec()),
+    }
+    let mut long = vec![0; EXTENDED_BYTES_MAX];
+    let length = read(&mut long)?;
+    long.truncate(length);
+    Ok(long)
+}
+
 pub(super) fn extended_names(file: &File, path: &Path) -> Result<Vec<CString>> {
-    let mut list = vec![0; EXTENDED_BYTES_MAX];
-    let length = match fs::flistxattr(file, &mut list[..]) {
-        Ok(length) => length,
+    let list = match read_extended(|buffer| fs::flistxattr(file, buffer)) {
+        Ok(list) => list,
         // The file system has none.
-        Err(Errno::NOTSUP) => 0,
+        Err(Errno::NOTSUP) => Vec::new(),
         Err(errno) => return Err(Error::io("list the attributes of", path)(errno)),
     };
-    let names = list[..length].split_inclusive(|byte| *byte == 0);
+    let names = list.split_inclusive(|byte| *byte == 0);
     Ok(names
         .filter(|name| name.starts_with(USER.as_bytes()))
         .filter_map(|name| CStr::from_bytes_with_nul(name).ok())
@@ -242,12 +271,8 @@ pub(super) fn extended_names(file: &File, path: &Path) -> Result<Vec<CString>> {
 }
 
 pub(super) fn extended_value(file: &File, name: &CStr, path: &Path) -> Result<Option<Vec<u8>>> {
-    let mut value = vec![0; EXTENDED_BYTES_MAX];
-    match fs::fgetxattr(file, name, &mut value[..]) {
-        Ok(length) => {
-            value.truncate(length);
-            Ok(Some(value))
-        }
+    match read_extended(|buffer| fs::fgetxattr(file, name, buffer)) {
+        Ok(value) => Ok(Some(value)),
         Err(Errno::NODATA | Errno::NOTSUP) => Ok(None),
         Err(errno) => Err(Error::io("read an attribute of", path)(errno)),
     }

@@ -4,7 +4,7 @@ use crate::model::{Area, Attributes, AttributesChange, Error, RepositoryName, Re
 use crate::store::{
     Store,
     attributes::{self, attributes},
-    folder::Folder,
+    folder::{Folder, is_folder},
     folder_time, layout,
 };
 use rustix::{fs::OFlags, io::Errno};
@@ -48,7 +48,8 @@ impl Store {
     pub(super) fn make_content_folders(&self, repository: &Folder) -> Result<()> {
         let mut missing = Vec::new();
         for folder in layout::CONTENT_FOLDERS {
-            if !repository.has_folder(folder)? {
+            // What is made is made without following a link.
+            if !repository.glance(folder)?.is_some_and(|stat| is_folder(&stat)) {
                 missing.push(folder);
             }
         }
@@ -130,10 +131,8 @@ impl Store {
 }
 
 fn set_time(repository: &Folder, area: Area, time: SystemTime) {
-    let set = repository.open_folder(layout::area(area)).and_then(|folder| {
-        folder.map_or(Ok(()), |folder| attributes::set_modified_at(&folder, time))
-    });
-    if let Err(error) = set {
+    let folder = layout::area(area);
+    if let Err(error) = attributes::set_modified_at_in(repository.place(&folder), time) {
         log::debug!("a folder's time is not right: {error}");
     }
 }

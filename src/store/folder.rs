@@ -215,8 +215,8 @@ impl Folder {
     }
 
     /// As [`Folder::stat`], but that a symbolic link on the way is followed, because it is asked for every
-    /// entry of a folder: no more may come of the answer than of whether a file of this name, and
-    /// how old, lies behind it.
+    /// entry of a folder, or many times for one file: no more may come of the answer than of whether
+    /// something of this name, and how old, lies behind it, or whether that is what we have open.
     pub(super) fn glance(&self, at: impl AsRef<Path>) -> Result<Option<Stat>> {
         let at = at.as_ref();
         let stat = fs::statat(&self.descriptor, at, AtFlags::SYMLINK_NOFOLLOW);
@@ -226,6 +226,12 @@ impl Folder {
     /// What the system knows of the folder itself.
     pub(super) fn stat_self(&self) -> Result<Stat> {
         fs::fstat(&self.descriptor).map_err(Error::io("stat", &*self.path))
+    }
+
+    /// What the system knows of the folder in which this one lies now, wherever that is.
+    pub(super) fn stat_parent(&self) -> Result<Stat> {
+        fs::statat(&self.descriptor, "..", AtFlags::empty())
+            .map_err(Error::io("stat", self.path_of("..")))
     }
 
     /// Whether a folder lies at `at`.

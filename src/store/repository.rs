@@ -194,7 +194,7 @@ impl Store {
             if folder.stat_self()?.st_nlink == 0 {
                 return Ok(true);
             }
-            if folder::identity(&folder.open_parent()?.stat_self()?) != trash {
+            if folder::identity(&folder.stat_parent()?) != trash {
                 return Ok(false);
             }
             thread::sleep(REMOVAL_PAUSE);

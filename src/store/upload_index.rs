@@ -130,7 +130,7 @@ impl UploadIndexes {
     pub(super) fn note(&self, folder: &Folder, key: Key, id: UploadId, known: Known) -> Result<()> {
         let Some(index) = self.repositories.lock().get(&key).cloned() else { return Ok(()) };
         let mut index = index.lock();
-        if let Some(stat) = folder.stat(layout::upload(id))? {
+        if let Some(stat) = folder.glance(layout::upload(id))? {
             index.insert(id, Indexed { known, changed_at: attributes(&stat).changed_at });
             index.limit();
         }
@@ -196,7 +196,7 @@ impl UploadIndex {
 
     /// Looks whether an upload is as we know it. If not, it is known better afterwards.
     fn check(&mut self, folder: &Folder, id: UploadId) -> Result<bool> {
-        let Some(stat) = folder.stat(layout::upload(id))? else {
+        let Some(stat) = folder.glance(layout::upload(id))? else {
             self.remove(id);
             return Ok(false);
         };

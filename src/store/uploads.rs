@@ -212,7 +212,7 @@ impl UploadReader for LocalReader {
 pub(super) fn is_still(repository: &Folder, id: UploadId, data: &File) -> Result<bool> {
     let at = layout::upload_file(id, layout::DATA);
     let open = attributes::stat(data, || repository.path_of(&at))?;
-    let there = repository.stat(&at)?;
+    let there = repository.glance(&at)?;
     Ok(there.is_some_and(|there| folder::identity(&there) == folder::identity(&open)))
 }
 
