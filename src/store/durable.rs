@@ -15,11 +15,7 @@ use rustix::{
     fs::{self, AtFlags, RenameFlags},
     io::Errno,
 };
-use std::{
-    fs::File,
-    os::fd::BorrowedFd,
-    path::{Path, PathBuf},
-};
+use std::{fs::File, path::PathBuf};
 use uuid::Uuid;
 
 /// How often a rename is tried whose folder somebody removes as soon as we have made it.
@@ -104,11 +100,13 @@ impl Scratch {
     /// Makes the file `from` appear as `to` as well, whole, in place of what lies there; it was synced
     /// before. Where a file can have one name only it is moved.
     pub(super) fn publish_also(&self, from: Place<'_>, to: Place<'_>) -> Result<()> {
+        make_way(to)?;
+        if link(from, to).is_ok() {
+            return Ok(());
+        }
+        // Something lies there, or the folders were removed again. Whatever else it is comes again.
         let name = unique();
-        let link = |folder: BorrowedFd<'_>, at: &Path| {
-            fs::linkat(folder, at, &self.tmp, &name, AtFlags::empty())
-        };
-        match from.folder.within(from.at, link) {
+        match link(from, self.tmp.place(&name)) {
             Ok(()) => {}
             Err(Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => {
                 return move_over(from, to);
@@ -306,14 +304,13 @@ fn make_way(to: Place<'_>) -> Result<()> {
 pub(super) fn move_over(from: Place<'_>, to: Place<'_>) -> Result<()> {
     let mut renames = 0;
     loop {
-        // 1. The folders on the way.
-        make_way(to)?;
-        // 2. The name.
         renames += 1;
         match rename(from, to, RenameFlags::empty()) {
             Ok(()) => return Ok(()),
-            // Somebody may have removed the folders again: they were empty.
-            Err(Errno::NOENT) if renames < RENAMES_MAX && from.folder.stat(from.at)?.is_some() => {}
+            // The folders on the way are missing, or somebody has removed them again: they were empty.
+            Err(Errno::NOENT) if renames < RENAMES_MAX && from.folder.stat(from.at)?.is_some() => {
+                make_way(to)?;
+            }
             Err(errno) => return Err(refused("write", to, from)(errno)),
         }
     }
@@ -335,6 +332,13 @@ pub(super) fn exchange(one: Place<'_>, other: Place<'_>) -> Result<bool> {
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
         Err(errno) => Err(refused("rename", one, other)(errno)),
     }
+}
+
+/// Makes a file appear under another name as well, where nothing lies.
+fn link(from: Place<'_>, to: Place<'_>) -> Result<(), Errno> {
+    from.folder.within(from.at, |one, from| {
+        to.folder.within(to.at, |other, to| fs::linkat(one, from, other, to, AtFlags::empty()))
+    })
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
