@@ -7,7 +7,11 @@ use crate::store::{
     states,
     upload::{Life, Shared, Work},
 };
-use std::{fs::File, io, sync::Arc};
+use std::{
+    fs::File,
+    io,
+    sync::{Arc, atomic::Ordering},
+};
 
 impl Shared {
     /// Changes the data from `offset` on by `edit`, and notes that by `note`. Who has a cancelled
@@ -25,7 +29,10 @@ impl Shared {
                 return Err(self.unknown());
             }
         }
-        edit(&self.data).map_err(self.io(doing))?;
+        let edited = edit(&self.data);
+        // Behind it: who syncs just now may have come before the bytes.
+        self.edits.fetch_add(1, Ordering::AcqRel);
+        edited.map_err(self.io(doing))?;
         note(&mut work.progress);
         self.wake(&work);
         Ok(())

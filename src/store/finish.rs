@@ -131,14 +131,24 @@ impl Shared {
     }
 
     /// One at a time: of several who sync the same open file the kernel tells only one that it failed.
+    /// What was synced and has not changed since need not be synced again.
     fn sync_bytes(&self) -> Result<()> {
-        let _alone = self.syncing.lock();
-        let synced = sync::content(&self.data, || self.path(layout::DATA));
-        if let Err(Error::Io { source, .. }) = &synced {
-            self.lost.store(source.raw_os_error().unwrap_or(0), Ordering::Relaxed);
-            self.failures.fetch_add(1, Ordering::AcqRel);
+        let mut synced = self.synced.lock();
+        let now = Some((self.edits.load(Ordering::Acquire), self.length()?));
+        if *synced == now {
+            return Ok(());
         }
-        synced
+        *synced = None;
+        let outcome = sync::content(&self.data, || self.path(layout::DATA));
+        match &outcome {
+            Ok(()) => *synced = now,
+            Err(Error::Io { source, .. }) => {
+                self.lost.store(source.raw_os_error().unwrap_or(0), Ordering::Relaxed);
+                self.failures.fetch_add(1, Ordering::AcqRel);
+            }
+            Err(_) => {}
+        }
+        outcome
     }
 
     /// Refuses bytes that the disk would not take when somebody else synced them.

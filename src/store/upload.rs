@@ -74,8 +74,11 @@ pub(super) struct Shared {
     /// The number with which the disk refused bytes that were written, or 0. Until all is written
     /// anew, that is why the content is another.
     pub(super) lost: AtomicI32,
-    /// Held by who syncs the data, see `finish.rs`.
-    pub(super) syncing: Mutex<()>,
+    /// Held by who syncs the data, see `finish.rs`: after how many edits that was done last, and how
+    /// long the data was.
+    pub(super) synced: Mutex<Option<(u64, u64)>>,
+    /// How many edits there were.
+    pub(super) edits: AtomicU64,
     /// How often that failed.
     pub(super) failures: AtomicU64,
     /// Waits for a follower already.
@@ -163,7 +166,8 @@ impl LocalUpload {
             lost: AtomicI32::new(0),
             renames: AtomicU64::new(0),
             names_synced: Mutex::new(None),
-            syncing: Mutex::new(()),
+            synced: Mutex::new(None),
+            edits: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             queued: AtomicBool::new(false),
         });
