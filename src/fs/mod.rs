@@ -23,6 +23,7 @@ mod inodes;
 mod keeper;
 mod lanes;
 mod layer_writer;
+mod lingering;
 mod link;
 mod listing;
 mod lookup;
@@ -56,6 +57,7 @@ use crate::fs::counters::{Counters, Operation};
 use crate::fs::fault::{Fault, Result};
 use crate::fs::handles::{Handles, Uploads, Writers};
 use crate::fs::inodes::{Inodes, Known};
+use crate::fs::lingering::Lingering;
 use crate::fs::mounted::Mounted;
 use crate::fs::node::Node;
 use crate::fs::refusals::Refusals;
@@ -128,6 +130,7 @@ pub struct RegistryFs {
     awaited: Awaited,
     writers: Writers,
     uploads: Uploads,
+    lingering: Lingering,
     staging: StagingFolders,
     refusals: Refusals,
     counters: Counters,
@@ -168,6 +171,7 @@ impl RegistryFs {
             awaited: Awaited::default(),
             writers: Writers::default(),
             uploads: Uploads::default(),
+            lingering: Lingering::default(),
             staging: StagingFolders::default(),
             refusals: Refusals::default(),
             counters: Counters::default(),

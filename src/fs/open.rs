@@ -68,7 +68,9 @@ impl RegistryFs {
                 self.open_manifest(&node, name, reference, mode)?
             }
             Node::Upload(name, uuid) if !mode.write => {
-                let handle = match self.uploads.get(uuid) {
+                // Who only reads does not keep others from writing, longer than it stays open anyway.
+                let open = self.uploads.get(uuid).filter(|_| !self.lingering.has(uuid));
+                let handle = match open {
                     Some(upload) => Handle::Upload(upload),
                     None => Handle::UploadReader(self.repository(name).layers().read_upload(uuid)?),
                 };
@@ -377,6 +379,9 @@ impl RegistryFs {
         if let Some(fault) = handle.loss() {
             let caller = Caller { pid: closer.into_inner(), ..Caller::default() };
             self.refuse(Operation::Flush, &caller, None, (ino, OsStr::new("")), &fault);
+        }
+        if let Handle::Upload(upload) = &*handle {
+            self.lingering.keep(Arc::clone(upload));
         }
     }
 }

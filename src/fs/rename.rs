@@ -192,6 +192,7 @@ impl RegistryFs {
             | Node::Control
             | Node::ControlFile(_) => return Err(Fault::IsADirectory),
         }
+        self.lingering.forget(uuid);
         self.inodes.rebind(from, to);
         Ok(())
     }
@@ -365,6 +366,7 @@ impl RegistryFs {
     fn cancel(&self, name: &RepositoryName, uuid: &UploadId) -> Result<()> {
         let upload: Arc<dyn LayerUpload> = self.uploads.take_up(&*self.registry, name, uuid)?;
         upload.cancel()?;
+        self.lingering.forget(uuid);
         self.inodes.detach(&Node::Upload(name.clone(), *uuid));
         Ok(())
     }
