@@ -8,6 +8,7 @@ use std::{
     fs,
     path::Path,
     process::{Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
@@ -15,6 +16,8 @@ use std::{
 /// How often things are published beside a collection.
 const ROUNDS: usize = 200;
 
+/// How many links there are to follow while a repository is renamed.
+const LINKS: usize = 5000;
 /// How many images are pushed beside how many collections.
 const PUSHES: usize = 12;
 const COLLECTIONS: usize = 4;
@@ -151,6 +154,43 @@ fn what_is_published_beside_a_collection_is_there() {
         let tag = mount.path().join(format!("library/busybox/manifests/t{round}"));
         assert_eq!(fs::read_to_string(&tag).unwrap(), manifest(round), "{round}");
     }
+}
+
+/// Each rename takes links past whoever follows them from folder to folder.
+#[test]
+fn a_collection_ends_with_success_while_a_repository_is_renamed_in_a_loop() {
+    needs!("fuse");
+    let mount = Mount::empty();
+    let lost = mount.push_layer("b", b"lost");
+    let kept = mount.push_layer("moving0", b"kept");
+    run_in(mount.path(), "rm b/layers/*");
+    // So that following links takes longer than a rename.
+    let links = mount.store().join("docker/registry/v2/repositories/b/_layers/sha256");
+    for number in 0..LINKS {
+        let digest = digest_of(format!("{number}").as_bytes());
+        let link = links.join(digest.strip_prefix("sha256:").unwrap());
+        fs::create_dir_all(&link).unwrap();
+        fs::write(link.join("link"), digest).unwrap();
+    }
+    age();
+    let moving = |number: usize| mount.path().join(format!("moving{number}"));
+    let ended = AtomicBool::new(false);
+    let renames = thread::scope(|scope| {
+        let renames = scope.spawn(|| {
+            let mut number = 0;
+            while !ended.load(Ordering::Relaxed) {
+                rustix::fs::rename(moving(number), moving(number + 1)).unwrap();
+                number += 1;
+            }
+            number
+        });
+        let status = collector(&mount).wait().unwrap();
+        ended.store(true, Ordering::Relaxed);
+        assert!(status.success());
+        renames.join().unwrap()
+    });
+    assert!(!mount.blob_file(&lost).exists());
+    assert_eq!(fs::read(moving(renames).join("layers").join(kept)).unwrap(), b"kept");
 }
 
 /// As docker-registry does when it has found the blob a moment before.

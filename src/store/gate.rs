@@ -8,6 +8,10 @@
 //! Two locks, because the system lets new sharers of one in while somebody waits to have it alone:
 //! publishers go through a turnstile, which the collector stops.
 //!
+//! Before it, and in the same way, a second gate: who moves links from one place to another, where whoever
+//! follows them from folder to folder may miss them, says so ([`Store::note_move`]), and the collector
+//! begins anew. When that happens again and again, it closes the way to moves while it follows links.
+//!
 //! docker-registry knows nothing of this: see `collect/mod.rs` for what protects it.
 
 use crate::model::{Digest, Error, Result};
@@ -44,6 +48,29 @@ const DRAIN_PAUSE: Duration = Duration::from_millis(500);
 const TRY_PAUSES: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(2));
 /// How long the collector leaves the gate open at least, so that whoever has waited tries.
 pub(super) const OPEN_PAUSE: Duration = Duration::from_millis(4);
+
+/// A lock that many share and one has alone, and the turnstile before it.
+#[derive(Clone, Copy)]
+struct Gate {
+    turnstile: &'static str,
+    gate: &'static str,
+}
+
+const PUBLISHING: Gate = Gate { turnstile: layout::TURNSTILE, gate: layout::GATE };
+const MOVING: Gate = Gate { turnstile: layout::MOVES_TURNSTILE, gate: layout::MOVES };
+
+/// As long as somebody has this, no collector needs links to stay where they are.
+#[must_use = "links may be moved as long as this is held"]
+pub(super) struct Moving {
+    _moves: File,
+}
+
+/// As long as somebody has this, links stay where they are.
+#[must_use = "links stay where they are as long as this is held"]
+pub(super) struct Still {
+    _moves: File,
+    _turnstile: File,
+}
 
 /// As long as somebody has this, the collector removes nothing.
 #[must_use = "the gate is passed as long as this is held"]
@@ -83,33 +110,62 @@ impl Store {
     /// Waits until no collector removes anything, and keeps it from doing so. Not for who has passed
     /// already: a collector that waits meanwhile would let neither through. Errors: `StoreBusy`.
     pub(super) fn pass(&self) -> Result<Passage> {
+        let gate = self.go_through(PUBLISHING)?;
+        let gate = gate.ok_or(Error::StoreBusy("its collector has stopped others for a minute"))?;
+        Ok(Passage { gate })
+    }
+
+    /// Waits until no collector needs links to stay where they are, and keeps it from that. For who is
+    /// about to move some, before they pass. Errors: `StoreBusy`.
+    pub(super) fn begin_move(&self) -> Result<Moving> {
+        let busy = "its collector has followed links for a minute, which have to stay meanwhile";
+        let moves = self.go_through(MOVING)?.ok_or(Error::StoreBusy(busy))?;
+        Ok(Moving { _moves: moves })
+    }
+
+    /// Shares a gate, as soon as nobody has it alone. `None` when that takes too long.
+    fn go_through(&self, Gate { turnstile, gate }: Gate) -> Result<Option<File>> {
         let operation = FlockOperation::NonBlockingLockShared;
         let lock = |at| self.lock_within(at, operation, PATIENCE, &|| Ok(()));
-        let busy = || Error::StoreBusy("its collector has stopped others for a minute");
-        let turnstile = lock(layout::TURNSTILE)?.ok_or_else(busy)?;
-        let gate = lock(layout::GATE)?.ok_or_else(busy)?;
-        drop(turnstile);
-        Ok(Passage { gate })
+        let Some(_turnstile) = lock(turnstile)? else { return Ok(None) };
+        lock(gate)
     }
 
     /// Waits until nobody is publishing, and lets nobody begin; as long as `go_on` has no reason not to.
     /// Errors: `StoreBusy`.
     pub(super) fn close_gate(&self, go_on: &dyn Fn() -> Result<()>) -> Result<Closed> {
+        let (gate, turnstile) = self.close(PUBLISHING, go_on)?.ok_or(Error::StoreBusy(
+            "somebody has been publishing for a minute, or was stopped while doing so",
+        ))?;
+        Ok(Closed { gate, _turnstile: turnstile })
+    }
+
+    /// Waits until nobody is moving links, and lets nobody begin. Not for who has closed the other gate:
+    /// who moves may wait there. Errors: `StoreBusy`.
+    pub(super) fn hold_still(&self, go_on: &dyn Fn() -> Result<()>) -> Result<Still> {
+        let (moves, turnstile) = self.close(MOVING, go_on)?.ok_or(Error::StoreBusy(
+            "somebody has been renaming a repository for a minute, or was stopped while doing so",
+        ))?;
+        Ok(Still { _moves: moves, _turnstile: turnstile })
+    }
+
+    /// Takes a gate and its turnstile alone; `None` when others do not let it for long.
+    fn close(
+        &self, Gate { turnstile, gate }: Gate, go_on: &dyn Fn() -> Result<()>,
+    ) -> Result<Option<(File, File)>> {
         let operation = FlockOperation::NonBlockingLockExclusive;
         let lock = |at, patience| self.lock_within(at, operation, patience, go_on);
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
-            if let Some(turnstile) = lock(layout::TURNSTILE, PATIENCE)? {
-                if let Some(gate) = lock(layout::GATE, DRAIN_MAX)? {
-                    return Ok(Closed { gate, _turnstile: turnstile });
+            if let Some(turnstile) = lock(turnstile, PATIENCE)? {
+                if let Some(gate) = lock(gate, DRAIN_MAX)? {
+                    return Ok(Some((gate, turnstile)));
                 }
                 drop(turnstile);
                 thread::sleep(DRAIN_PAUSE);
             }
         }
-        Err(Error::StoreBusy(
-            "somebody has been publishing for a minute, or was stopped while doing so",
-        ))
+        Ok(None)
     }
 
     /// Takes a lock as soon as others let it. `None` when they have not within `patience`.
@@ -133,7 +189,7 @@ impl Store {
 
     /// Says that links are about to move from one place to another, which whoever follows them from
     /// folder to folder may miss.
-    pub(super) fn note_move(&self, passage: &Passage) -> Result<()> {
+    pub(super) fn note_move(&self, _moving: &Moving, passage: &Passage) -> Result<()> {
         let failed = || Error::io("change", self.root.path_of(layout::GATE));
         let file = self.root.open_file(layout::GATE, OFlags::RDWR)?;
         let file = file.ok_or(Errno::NOENT).map_err(failed())?;

@@ -22,6 +22,7 @@
 //!     ├── version                                of the disk format
 //!     ├── lock                                   shared by everyone who has the store open
 //!     ├── gate, turnstile                        shared by who publishes, closed by the collector
+//!     ├── moves, moves-turnstile                 shared by who moves links, closed by the collector
 //!     ├── collector                              locked by the collector that runs
 //!     ├── collected/4c…/data                     blobs that the collector has taken out of blobs/
 //!     ├── signing-key.json                       signs schema 1 manifests that have no signatures
@@ -60,6 +61,10 @@ pub(super) const LOCK: &str = "regfs/lock";
 pub(super) const GATE: &str = "regfs/gate";
 /// What who publishes goes through first.
 pub(super) const TURNSTILE: &str = "regfs/turnstile";
+/// What who moves links from one place to another shares a lock on.
+pub(super) const MOVES: &str = "regfs/moves";
+/// What who moves links goes through first.
+pub(super) const MOVES_TURNSTILE: &str = "regfs/moves-turnstile";
 /// What the collector that runs has a lock on.
 pub(super) const COLLECTOR: &str = "regfs/collector";
 /// Blobs that the collector has taken out, before they are deleted or brought back.

@@ -10,6 +10,7 @@ use crate::store::{
     attributes::{Carried, attributes},
     durable,
     folder::{self, Folder},
+    gate::{Moving, Passage},
     layout,
     links::{self, Link},
     repository::LocalRepository,
@@ -112,6 +113,28 @@ impl LocalRepository {
             }
         };
         links::write(self.store.scratch()?, folder.place(&at), digest, &carried)
+    }
+
+    /// Passes the gate, to give another name to tags of these manifests.
+    fn pass_to_retag(
+        &self, folder: &Folder, digests: &[Digest],
+    ) -> Result<(Passage, Option<Moving>)> {
+        let are_linked = || -> Result<bool> {
+            let mut links = digests.iter().map(layout::revision_link);
+            links.try_fold(true, |all, link| Ok(all && folder.stat(link)?.is_some()))
+        };
+        if are_linked()? {
+            let passage = self.store.pass()?;
+            // Somebody may have removed a revision meanwhile.
+            if are_linked()? {
+                return Ok((passage, None));
+            }
+        }
+        // Nothing but the tag leads there, as in a store of docker-registry 2.1.
+        let moving = self.store.begin_move()?;
+        let passage = self.store.pass()?;
+        self.store.note_move(&moving, &passage)?;
+        Ok((passage, Some(moving)))
     }
 
     /// Gives the tag `from` the name `to`, which is taken by a tag that goes.
@@ -270,13 +293,13 @@ impl ManifestService for LocalRepository {
             };
         }
         self.check_name(&folder, &found, &reference, to)?;
-        let passage = self.store.pass()?;
-        if folder.stat(layout::revision_link(&found.digest))?.is_none() {
-            // Nothing but the tag leads there, as in a store of docker-registry 2.1.
-            self.store.note_move(&passage)?;
-        }
+        let other = Reference::Tag(to.clone());
+        let mut moved = vec![found.digest];
         if retag == Retag::Exchange {
-            let other = Reference::Tag(to.clone());
+            moved.push(self.resolve(&folder, &other)?.digest);
+        }
+        let _passed = self.pass_to_retag(&folder, &moved)?;
+        if retag == Retag::Exchange {
             self.check_name(&folder, &self.resolve(&folder, &other)?, &other, from)?;
             return self.exchange_tags(&folder, from, to);
         }

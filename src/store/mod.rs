@@ -264,7 +264,8 @@ impl Registry for LocalRegistry {
 
     fn remove(&self, name: &RepositoryName) -> Result<()> {
         let scratch = self.store.scratch()?;
-        // What lies in the trash for a moment is in use all the same.
+        // What lies in the trash for a moment is in use all the same, and may have to go back.
+        let moving = self.store.begin_move()?;
         let passage = self.store.pass()?;
         let at = layout::repository(name);
         let place = self.store.root.place(&at);
@@ -283,14 +284,14 @@ impl Registry for LocalRegistry {
         let check_empty = |folder| self.store.check_empty(folder, name);
         match folder.as_ref().map_or(Ok(()), check_empty) {
             Ok(()) => {
-                drop(passage);
+                drop((passage, moving));
                 folder.iter().for_each(|folder| self.store.let_revisions_age(folder));
                 removed.delete();
                 Ok(())
             }
             Err(error) => {
                 // Who followed links meanwhile has not found these.
-                let noted = self.store.note_move(&passage);
+                let noted = self.store.note_move(&moving, &passage);
                 if !matches!(removed.put_back(place), Ok(true)) {
                     log::error!("repository {name} could not be put back and is in the trash");
                 }
@@ -321,8 +322,9 @@ impl Registry for LocalRegistry {
         }
         let (from, at) = (layout::repository(from), layout::repository(to));
         let root = &self.store.root;
+        let moving = self.store.begin_move()?;
         let passage = self.store.pass()?;
-        self.store.note_move(&passage)?;
+        self.store.note_move(&moving, &passage)?;
         let moved = durable::move_new(root.place(&from), root.place(&at))?;
         self.store.ways.forget();
         match moved {

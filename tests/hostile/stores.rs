@@ -52,6 +52,8 @@ const OURS: &[&str] = &[
     "lock",
     "gate",
     "turnstile",
+    "moves",
+    "moves-turnstile",
     "collector",
     "states",
     "states/x",

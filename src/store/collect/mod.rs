@@ -3,7 +3,8 @@
 //!
 //! 1. Behind the closed gate the time is noted: everybody who publishes from now on leaves a mark of it
 //!    on the blob (`gate.rs`).
-//! 2. What links and manifests refer to is marked (`marker.rs`).
+//! 2. What links and manifests refer to is marked (`marker.rs`). When links are moved meanwhile everything
+//!    is marked again; after a few times nobody may move any until blobs were taken out.
 //! 3. Blobs that are not marked and older than the grace period are taken out of `blobs/`, a few at a
 //!    time behind the closed gate, where each is looked at again.
 //! 4. docker-registry passes no gate. It may have found a blob there just before it was taken out, and
@@ -24,7 +25,7 @@ use crate::store::{
     attributes::attributes,
     directory::Directory,
     folder::{self, Folder},
-    gate::{self, Closed},
+    gate::{self, Closed, Still},
     last_runs::LastCollection,
     layout,
 };
@@ -60,7 +61,9 @@ const SETTLE_STEP: Duration = Duration::from_millis(100);
 const CLOCK_SLACK: Duration = Duration::from_secs(1);
 /// A clock that is being corrected runs slower by less than one part in so many.
 const CLOCK_DRIFT: u32 = 1000;
-/// How often everything is marked again because links were moved meanwhile.
+/// After how many marks that moved links have spoilt nobody may move any.
+const SPOILT_MAX: usize = 2;
+/// How often everything is marked again because links were moved meanwhile, by who knows no lock.
 const MARKS_MAX: usize = 8;
 
 /// Who is told what goes on.
@@ -100,6 +103,8 @@ struct Marked {
     start: Start,
     /// How often links had been moved by then.
     moves: u64,
+    /// Keeps links where they are.
+    still: Option<Still>,
 }
 
 impl LocalRegistry {
@@ -110,11 +115,12 @@ impl LocalRegistry {
         &self, options: &CollectOptions, stop: &AtomicUsize, tell: &mut Tell<'_>,
     ) -> Result<Collected> {
         let store = &self.store;
-        let mut run = Run { store, options, stop, tell, collected: Collected::default() };
+        let collected = Collected::default();
+        let mut run = Run { store, options, stop, tell, collected, spoilt: 0 };
         if options.dry_run {
             let start = Start { at: SystemTime::now(), counted_from: Instant::now() };
             let marks = run.mark(Scope::Everything, start)?;
-            run.sweep(&Marked { marks, start, moves: 0 }, None)?;
+            run.sweep(Marked { marks, start, moves: 0, still: None }, None)?;
             run.uploads(start.at)?;
             return Ok(run.collected);
         }
@@ -139,14 +145,16 @@ struct Run<'a> {
     stop: &'a AtomicUsize,
     tell: &'a mut Tell<'a>,
     collected: Collected,
+    /// How many marks were of no use because links were moved.
+    spoilt: usize,
 }
 
 impl Run<'_> {
     fn collect(mut self, out: &Out<'_>) -> Result<Collected> {
         let marked = self.mark_steadily(Scope::Everything)?;
-        self.sweep(&marked, Some(out))?;
-        self.uploads(marked.start.at)?;
         let Start { at, counted_from } = marked.start;
+        self.sweep(marked, Some(out))?;
+        self.uploads(at)?;
         let last = LastCollection::new(at, counted_from.elapsed(), &self.collected);
         if let Err(error) = last.keep(self.store) {
             log::warn!("what was collected is not noted in the store: {error}");
@@ -158,17 +166,22 @@ impl Run<'_> {
         self.store.close_gate(&|| check_is_to_go_on(self.stop))
     }
 
-    /// Marks what is in use, while links stay where they are.
+    /// Marks what is in use, while links stay where they are: by themselves, or because they have to when
+    /// they did not too often.
     fn mark_steadily(&mut self, scope: Scope) -> Result<Marked> {
         for _ in 0..MARKS_MAX {
+            let go_on = || check_is_to_go_on(self.stop);
+            let hold_still = || self.store.hold_still(&go_on);
+            let still = (self.spoilt >= SPOILT_MAX).then(hold_still).transpose()?;
             let (start, moves) = {
                 let closed = self.close_gate()?;
                 (Start::of(&closed)?, closed.moves()?)
             };
             let marks = self.mark(scope, start)?;
             if self.close_gate()?.moves()? == moves {
-                return Ok(Marked { marks, start, moves });
+                return Ok(Marked { marks, start, moves, still });
             }
+            self.spoilt += 1;
         }
         Err(Error::StoreBusy("repositories are renamed again and again"))
     }
@@ -190,22 +203,22 @@ impl Run<'_> {
 
     /// Goes through all blobs, and removes those that are not in use; without `out` they are only
     /// counted.
-    fn sweep(&mut self, marked: &Marked, out: Option<&Out<'_>>) -> Result<()> {
+    fn sweep(&mut self, mut marked: Marked, out: Option<&Out<'_>>) -> Result<()> {
         let Some(blobs) = self.store.root.open_folder(layout::BLOBS)? else { return Ok(()) };
         let (mut folders, mut garbage, mut done) = (Directory::of(&blobs)?, Vec::new(), 0);
         while let Some(entry) = folders.next()? {
             if entry.is_folder
                 && let Some(folder) = blobs.open_folder(&entry.name)?
             {
-                self.garbage_in(&folder, marked, &mut garbage)?;
+                self.garbage_in(&folder, &marked, &mut garbage)?;
             }
             if garbage.len() >= ROUND_MIN {
-                self.end_all(&mut garbage, marked, out)?;
+                self.end_all(&mut garbage, &mut marked, out)?;
             }
             done += 1;
             (self.tell)(CollectEvent::Sweeping(done));
         }
-        self.end_all(&mut garbage, marked, out)
+        self.end_all(&mut garbage, &mut marked, out)
     }
 
     fn garbage_in(
@@ -244,25 +257,45 @@ impl Run<'_> {
 
     /// Removes what is not in use, and is not used again meanwhile.
     fn end_all(
-        &mut self, garbage: &mut Vec<Garbage>, marked: &Marked, out: Option<&Out<'_>>,
+        &mut self, garbage: &mut Vec<Garbage>, marked: &mut Marked, out: Option<&Out<'_>>,
     ) -> Result<()> {
         let mut garbage = std::mem::take(garbage);
         let Some(out) = out else {
             garbage.iter().for_each(|garbage| self.removed(garbage));
             return Ok(());
         };
-        // Once only, unless the disk is full.
-        loop {
+        // Once only, unless the disk is full or links are moved.
+        while !garbage.is_empty() {
             let taken = self.take_out(&mut garbage, marked, out)?;
-            if taken.is_empty() {
-                return Ok(());
+            // Who moves links has waited long enough.
+            marked.still = None;
+            if !taken.is_empty() {
+                self.end(taken, marked, out)?;
             }
-            self.end(taken, marked, out)?;
+            if !garbage.is_empty() && self.close_gate()?.moves()? != marked.moves {
+                self.spoilt += 1;
+                if self.spoilt >= MARKS_MAX {
+                    self.collected.is_cut_short = true;
+                    return Ok(());
+                }
+                *marked = self.mark_steadily(Scope::Everything)?;
+                garbage.retain(|garbage| self.is_unused(garbage, marked));
+            }
         }
+        Ok(())
+    }
+
+    /// Whether it is still not in use.
+    fn is_unused(&mut self, garbage: &Garbage, marked: &Marked) -> bool {
+        let is_used = marked.marks.has(&garbage.digest.hex());
+        if is_used {
+            self.collected.used.add(garbage.bytes);
+        }
+        !is_used
     }
 
     /// Takes out what was not published again since it was marked; a few at a time, so that nobody waits
-    /// long. What there is no room for stays in `garbage`.
+    /// long. What there is no room for stays in `garbage`, and what is left when links were moved.
     fn take_out(
         &mut self, garbage: &mut Vec<Garbage>, marked: &Marked, out: &Out<'_>,
     ) -> Result<Vec<Garbage>> {
@@ -274,8 +307,7 @@ impl Run<'_> {
             self.check_clock(marked.start, Start::of(&closed)?)?;
             if closed.moves()? != marked.moves {
                 // Links may be where nobody has looked.
-                self.collected.is_cut_short = true;
-                garbage.clear();
+                return Ok(taken);
             }
             let until = Instant::now() + BATCH_MAX;
             for _ in (0..BATCH).take_while(|_| Instant::now() < until) {
@@ -308,10 +340,11 @@ impl Run<'_> {
     fn end(&mut self, taken: Vec<Garbage>, marked: &Marked, out: &Out<'_>) -> Result<()> {
         self.settle()?;
         let since = marked.start.at - CLOCK_SLACK;
-        let again = self.mark_steadily(Scope::Since(since))?;
-        self.check_clock(marked.start, again.start)?;
+        let Marked { marks, start, still, .. } = self.mark_steadily(Scope::Since(since))?;
+        drop(still);
+        self.check_clock(marked.start, start)?;
         let (used, unused): (Vec<_>, Vec<_>) =
-            taken.into_iter().partition(|garbage| again.marks.has(&garbage.digest.hex()));
+            taken.into_iter().partition(|garbage| marks.has(&garbage.digest.hex()));
         // First of all what somebody may be waiting for.
         for garbage in used {
             out.bring_back(&garbage.digest)?;
