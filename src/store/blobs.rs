@@ -16,7 +16,7 @@ use rustix::{
 };
 use std::{
     fs::File,
-    io::{Read as _, Write as _},
+    io::Write as _,
     os::{
         fd::{AsFd as _, BorrowedFd},
         unix::fs::FileExt as _,
@@ -81,11 +81,11 @@ impl Store {
             if layer.length > limit {
                 return Err(Error::ManifestTooLarge { length: layer.length, limit });
             }
-            let mut bytes = Vec::new();
-            (&layer.file)
-                .take(limit + 1)
-                .read_to_end(&mut bytes)
+            // As many as there were: had somebody added to them, they would have another hash.
+            let mut bytes = vec![0; usize::try_from(layer.length).unwrap_or(usize::MAX)];
+            let length = read_fully(&layer.file, &mut bytes, 0)
                 .map_err(Error::io("read", self.root.path_of(layout::blob(digest))))?;
+            bytes.truncate(length);
             if hash(digest, &bytes)? == *digest {
                 return Ok(Some(bytes));
             }

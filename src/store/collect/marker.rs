@@ -5,18 +5,21 @@
 //! that a repository may have; a manifest of a format that nobody knows is read like any other. What
 //! cannot be read, or followed, ends the collection before anything is removed.
 
-use crate::model::{Algorithm, Digest, Error, MANIFEST_BYTES_MAX, Result};
+use crate::model::{Algorithm, Digest, Error, Result};
 use crate::store::{
     Store, attributes,
-    collect::{CollectEvent, Tell, check_is_to_go_on, interrupted, marks::Marks},
+    collect::{
+        CollectEvent, Tell, check_is_to_go_on, interrupted,
+        marks::{Mark, Marks},
+    },
     directory::Directory,
     folder::{self, Folder},
-    layout,
-    links::{self, Link},
+    layout, links,
 };
 use parking_lot::Mutex;
 use rustix::fs::Stat;
 use std::{
+    collections::HashSet,
     ffi::OsStr,
     num::NonZeroUsize,
     path::Path,
@@ -31,7 +34,7 @@ use std::{
 
 /// How deep folders may lie in one another: a repository's name has at most 255 characters, so half as
 /// many components, and a few folders of ours below.
-const DEPTH_MAX: usize = 160;
+pub(super) const DEPTH_MAX: usize = 160;
 /// How many threads follow links at most: beyond that, whoever uses the store would notice.
 const THREADS_MAX: usize = 4;
 /// How many folders may wait for a thread, each of them open.
@@ -88,6 +91,8 @@ pub(super) struct Marker<'a> {
     pub(super) links: AtomicU64,
     /// Whether there is nothing to find any more, since something cannot be followed.
     pub(super) has_failed: AtomicBool,
+    /// The manifests that somebody has begun to look at.
+    pub(super) begun: Mutex<HashSet<Mark>>,
 }
 
 impl Marker<'_> {
@@ -176,6 +181,9 @@ impl Walk<'_> {
         if depth > DEPTH_MAX {
             return Err(unclear(folder, OsStr::new(""), "folders lie too deep in one another"));
         }
+        if self.has_nothing_new(folder, place)? {
+            return Ok(());
+        }
         let Some(mut directory) = Directory::open(folder)? else { return Ok(()) };
         while let Some(entry) = directory.next()? {
             check_is_to_go_on(self.task.stop)?;
@@ -183,9 +191,12 @@ impl Walk<'_> {
                 return Ok(());
             }
             let name = entry.name.as_os_str();
-            if place == Place::Layers && layout::parse_digest(Algorithm::Sha256, name).is_some() {
+            let is_digest = layout::parse_digest(Algorithm::Sha256, name).is_some();
+            if place == Place::Layers && is_digest {
                 // By far the most folders: not worth opening for what lies in them.
                 self.link(folder, &Path::new(name).join(layout::LINK), name, place)?;
+            } else if place == Place::Revisions && is_digest && entry.is_folder {
+                self.revision(folder, name, depth)?;
             } else if entry.is_folder {
                 let Some(inner_place) = place.inner(name) else { continue };
                 let Some(inner) = folder.open_folder(name)? else { continue };
@@ -198,7 +209,47 @@ impl Walk<'_> {
                 check_is_no_symlink(folder, name)?;
             }
         }
+        // Not before it was read: what is missing in it was removed by then.
+        self.note_change(&directory.folder().stat_self()?);
         Ok(())
+    }
+
+    /// Whether a folder of layers has no link that was made since. One that is made anew has a new folder
+    /// there; in an old one it would say what its folder's name says, which is marked already.
+    fn has_nothing_new(&self, folder: &Folder, place: Place) -> Result<bool> {
+        let Scope::Since(since) = self.task.scope else { return Ok(false) };
+        let canonical = Path::new(layout::LAYERS).join(Algorithm::Sha256.name());
+        if place != Place::Layers
+            || self.task.layers_since.is_some()
+            || !folder.path_of("").ends_with(canonical)
+        {
+            return Ok(false);
+        }
+        Ok(is_older(&folder.stat_self()?, since))
+    }
+
+    /// The links of a manifest's folder, which has a name for each of them: it need not be read.
+    fn revision(&mut self, folder: &Folder, name: &OsStr, depth: usize) -> Result<()> {
+        let at = Path::new(name).join(layout::LINK);
+        match folder.glance(&at)? {
+            Some(_) => self.link(folder, &at, name, Place::Revisions)?,
+            // docker-registry removes the link and leaves its folder.
+            None => {
+                folder.glance(name)?.iter().for_each(|stat| self.note_change(stat));
+            }
+        }
+        let signatures = Path::new(name).join(layout::SIGNATURES);
+        if folder.glance(&signatures)?.is_none() {
+            return Ok(());
+        }
+        match folder.open_folder(&signatures)? {
+            Some(inner) => self.folder(&inner, Place::Revisions, depth + 2),
+            None => Ok(()),
+        }
+    }
+
+    fn note_change(&mut self, stat: &Stat) {
+        self.marks.note_change(attributes::attributes(stat).changed_at);
     }
 
     /// What tags name now. What they ever named is of interest only where that is damaged.
@@ -214,8 +265,8 @@ impl Walk<'_> {
             if !self.counts(folder, &at)? {
                 continue;
             }
-            match links::read(folder, &at) {
-                Ok(Some(link)) => self.manifest(&link.digest)?,
+            match links::read_digest(folder, &at) {
+                Ok(Some(digest)) => self.manifest(&digest)?,
                 Ok(None) => {}
                 Err(Error::LinkDamaged { .. }) => {
                     let index = Path::new(&entry.name).join(layout::INDEX);
@@ -236,12 +287,20 @@ impl Walk<'_> {
             return Ok(());
         }
         let named = named.to_str();
-        let digest = match links::read(folder, at) {
-            // Under its own name a manifest finds it without its link.
-            Ok(Some(link)) if place == Place::Layers && self.is_stale(&link, named) => {
-                return Ok(());
-            }
-            Ok(link) => link.map(|link| link.digest),
+        let digest = match self.task.layers_since.filter(|_| place == Place::Layers) {
+            None => links::read_digest(folder, at),
+            Some(since) => match links::read(folder, at) {
+                // Old, it says nothing but its name, under which a manifest finds it without its link.
+                Ok(Some(link))
+                    if is_older(&link.stat, since) && named == Some(&link.digest.hex()) =>
+                {
+                    return Ok(());
+                }
+                read => read.map(|link| link.map(|link| link.digest)),
+            },
+        };
+        let digest = match digest {
+            Ok(digest) => digest,
             Err(Error::LinkDamaged { .. }) => {
                 named.and_then(|hex| Digest::from_hex(Algorithm::Sha256, hex).ok())
             }
@@ -260,16 +319,17 @@ impl Walk<'_> {
 
     /// Marks a manifest and what it refers to. Errors: `Damaged`, since then nobody knows what that is.
     fn manifest(&mut self, digest: &Digest) -> Result<()> {
-        if self.marks.add_manifest(digest) {
+        if self.marks.add_manifest(digest, &self.task.begun) {
             return Ok(());
         }
-        let blob = self.task.store.stat_blob(digest)?;
-        // Signatures lie among revisions, and are as short.
-        if blob.is_some_and(|blob| folder::length(&blob) > MANIFEST_BYTES_MAX) {
-            let reason = "it is longer than a manifest, and a manifest by its link".to_owned();
-            return Err(Error::Damaged { digest: *digest, reason });
-        }
-        let bytes = self.task.store.read_manifest(digest)?;
+        let bytes = match self.task.store.read_manifest(digest) {
+            // Signatures lie among revisions, and are as short.
+            Err(Error::ManifestTooLarge { .. }) => {
+                let reason = "it is longer than a manifest, and a manifest by its link".to_owned();
+                return Err(Error::Damaged { digest: *digest, reason });
+            }
+            read => read?,
+        };
         self.marks.add_references(digest, bytes.as_deref());
         Ok(())
     }
@@ -278,12 +338,6 @@ impl Walk<'_> {
     fn counts(&self, folder: &Folder, at: &Path) -> Result<bool> {
         let Scope::Since(since) = self.task.scope else { return Ok(true) };
         Ok(folder.glance(at)?.is_some_and(|stat| !is_older(&stat, since)))
-    }
-
-    /// Whether a layer's link counts for nothing: it is old, and says nothing but its name.
-    fn is_stale(&self, link: &Link, named: Option<&str>) -> bool {
-        let is_old = self.task.layers_since.is_some_and(|since| is_older(&link.stat, since));
-        is_old && named == Some(&link.digest.hex())
     }
 
     fn count_link(&mut self) -> Result<()> {

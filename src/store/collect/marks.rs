@@ -1,15 +1,19 @@
 //! The digests that are in use, and how they are found in a manifest: whatever looks like one is one.
 
 use crate::model::Digest;
+use parking_lot::Mutex;
 use serde_json::Value;
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    time::SystemTime,
+};
 
 /// What a digest in a text begins with, before its hash.
 const ALGORITHM_END: &[u8] = b"sha";
 
 /// The first 8 bytes of a hash: enough to tell blobs apart, and if two ever had the same, both would
 /// stay. A million take 16 MiB.
-type Mark = u64;
+pub(super) type Mark = u64;
 
 /// The digests that are in use.
 #[derive(Default)]
@@ -18,6 +22,8 @@ pub(super) struct Marks {
     /// The manifests that were looked for, and whether they were there.
     scanned: HashMap<Mark, bool>,
     links: u64,
+    /// When a folder was changed last from which links may have been removed.
+    changed_at: Option<SystemTime>,
 }
 
 impl Marks {
@@ -36,11 +42,22 @@ impl Marks {
         self.scanned.values().filter(|is_there| **is_there).count() as u64
     }
 
+    /// When a link was removed last, at the latest.
+    pub(super) fn changed_at(&self) -> Option<SystemTime> {
+        self.changed_at
+    }
+
+    /// Notes when a folder was changed from which links may have been removed.
+    pub(super) fn note_change(&mut self, at: SystemTime) {
+        self.changed_at = self.changed_at.max(Some(at));
+    }
+
     /// Adds what others have marked.
     pub(super) fn extend(&mut self, others: Self) {
         self.blobs.extend(others.blobs);
         self.scanned.extend(others.scanned);
         self.links += others.links;
+        self.changed_at = self.changed_at.max(others.changed_at);
     }
 
     /// Counts a link that was read.
@@ -53,11 +70,12 @@ impl Marks {
         self.blobs.extend(mark_of(hex));
     }
 
-    /// Marks a manifest, and says whether what it refers to is marked, too.
-    pub(super) fn add_manifest(&mut self, digest: &Digest) -> bool {
+    /// Marks a manifest, and says whether what it refers to is marked, too; or is being marked by another
+    /// of those who share `begun`.
+    pub(super) fn add_manifest(&mut self, digest: &Digest, begun: &Mutex<HashSet<Mark>>) -> bool {
         let mark = mark_of(&digest.hex());
         self.blobs.extend(mark);
-        mark.is_some_and(|mark| self.scanned.contains_key(&mark))
+        mark.is_some_and(|mark| !begun.lock().insert(mark))
     }
 
     /// Marks what a manifest refers to, whose bytes are these, if it is there.

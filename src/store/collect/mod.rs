@@ -8,8 +8,8 @@
 //! 3. Blobs that are not marked and older than the grace period are taken out of `blobs/`, a few at a
 //!    time behind the closed gate, where each is looked at again.
 //! 4. docker-registry passes no gate. It may have found a blob there just before it was taken out, and
-//!    have linked it since. So, a moment later, the links that have changed are read, and what they
-//!    refer to is brought back. Only then the rest is deleted.
+//!    link it a moment later. So, when that can be no more (`settle.rs`), the links that have changed are
+//!    read, and what they refer to is brought back. Only then the rest is deleted.
 //!
 //! What is out when a collection ends in the midst of it is brought back (`out.rs`).
 
@@ -17,6 +17,7 @@ mod collected;
 mod marker;
 mod marks;
 mod out;
+mod settle;
 mod uploads;
 
 use crate::model::{Algorithm, Digest, Error, Result};
@@ -32,6 +33,7 @@ use crate::store::{
 use marker::{Marker, Scope};
 use marks::Marks;
 use out::{Out, Taken};
+use parking_lot::Mutex;
 use rustix::io::Errno;
 use std::{
     path::Path,
@@ -52,11 +54,6 @@ const BATCH: usize = 256;
 const BATCH_MAX: Duration = Duration::from_millis(50);
 /// From how many blobs on they are removed before more are looked for: a few MiB of memory.
 const ROUND_MIN: usize = 1 << 16;
-/// How long docker-registry may take between finding a blob and linking it. Besides, what is younger
-/// than the grace period is not touched at all.
-const SETTLE: Duration = Duration::from_secs(5);
-/// How often is looked meanwhile whether to stop.
-const SETTLE_STEP: Duration = Duration::from_millis(100);
 /// More than one tick of the clock that files get their times from.
 const CLOCK_SLACK: Duration = Duration::from_secs(1);
 /// A clock that is being corrected runs slower by less than one part in so many.
@@ -70,6 +67,7 @@ const MARKS_MAX: usize = 8;
 type Tell<'a> = dyn FnMut(CollectEvent) + 'a;
 
 /// A blob that is not in use.
+#[derive(Clone, Copy)]
 struct Garbage {
     digest: Digest,
     bytes: u64,
@@ -192,9 +190,9 @@ impl Run<'_> {
             false => None,
         };
         let (links, has_failed) = (AtomicU64::new(0), AtomicBool::new(false));
-        let (store, stop) = (self.store, self.stop);
+        let (store, stop, begun) = (self.store, self.stop, Mutex::default());
         let marks =
-            Marker { store, scope, layers_since, stop, links, has_failed }.run(self.tell)?;
+            Marker { store, scope, layers_since, stop, links, has_failed, begun }.run(self.tell)?;
         if matches!(scope, Scope::Everything) {
             (self.collected.links, self.collected.manifests) = (marks.links(), marks.manifests());
         }
@@ -336,41 +334,12 @@ impl Run<'_> {
         Ok(taken)
     }
 
-    /// Deletes what is out, but for what is used again.
-    fn end(&mut self, taken: Vec<Garbage>, marked: &Marked, out: &Out<'_>) -> Result<()> {
-        self.settle()?;
-        let since = marked.start.at - CLOCK_SLACK;
-        let Marked { marks, start, still, .. } = self.mark_steadily(Scope::Since(since))?;
-        drop(still);
-        self.check_clock(marked.start, start)?;
-        let (used, unused): (Vec<_>, Vec<_>) =
-            taken.into_iter().partition(|garbage| marks.has(&garbage.digest.hex()));
-        // First of all what somebody may be waiting for.
-        for garbage in used {
-            out.bring_back(&garbage.digest)?;
-            self.collected.brought_back.add(garbage.bytes);
-        }
-        out.delete_all(&unused, self.stop, |garbage, deleted| match deleted {
-            true => self.removed(garbage),
-            false => self.collected.brought_back.add(garbage.bytes),
-        })
-    }
-
     fn check_clock(&self, start: Start, now: Start) -> Result<()> {
         if start.is_before(now) {
             return Ok(());
         }
         let reason = "the clock was set back meanwhile, so nobody knows what is new in it";
         Err(Error::Unclear { path: self.store.root.path_of(""), reason })
-    }
-
-    fn settle(&self) -> Result<()> {
-        let start = Instant::now();
-        while start.elapsed() < SETTLE {
-            check_is_to_go_on(self.stop)?;
-            thread::sleep(SETTLE_STEP);
-        }
-        Ok(())
     }
 
     fn removed(&mut self, garbage: &Garbage) {

@@ -5,13 +5,17 @@
 use crate::model::{Algorithm, Digest, Error, Hasher, Result};
 use crate::store::{
     Store, attributes,
+    blobs::read_fully,
     collect::{Garbage, check_is_to_go_on},
     directory::Directory,
     durable,
     folder::{self, Folder},
     gate, layout,
 };
-use rustix::fs::{FlockOperation, OFlags};
+use rustix::{
+    fs::{FlockOperation, OFlags},
+    io::Errno,
+};
 use std::{
     fs::File,
     io::{ErrorKind, Read as _},
@@ -29,12 +33,29 @@ const READ_BYTES: usize = 1 << 17;
 const DELETERS_MAX: usize = 4;
 /// For how many blobs a thread is worth it.
 const DELETIONS_MIN: usize = 64;
+/// What a registry puts that nobody has pushed is not longer: an empty archive, packed or not.
+const MADE_UP_BYTES_MAX: u64 = 1024;
+/// How much of a blob shows what it is.
+const HEAD_BYTES: usize = 64;
 
 /// The blobs that are out; only the collector that runs has this.
 pub(super) struct Out<'a> {
     store: &'a Store,
+    /// Where they lie.
+    folder: Folder,
     is_ended: bool,
     _collector: File,
+}
+
+/// What became of a blob that was to be deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// It is deleted.
+    Deleted,
+    /// Somebody has brought it back.
+    BroughtBack,
+    /// It is still out, since it may be put by its content.
+    NotYet,
 }
 
 /// What became of a blob that was to be taken out.
@@ -57,14 +78,15 @@ impl<'a> Out<'a> {
         let collector = lock(&store.root)?;
         let collector = collector.ok_or(Error::StoreBusy("somebody else is collecting garbage"))?;
         bring_back_all(store)?;
-        Ok(Self { store, is_ended: false, _collector: collector })
+        let missing = || Error::io("open", store.root.path_of(layout::COLLECTED))(Errno::NOENT);
+        let folder = store.root.open_folder(layout::COLLECTED)?.ok_or_else(missing)?;
+        Ok(Self { store, folder, is_ended: false, _collector: collector })
     }
 
     /// Takes a blob out.
     pub(super) fn take(&self, digest: &Digest) -> Result<Taken> {
-        let (blob, out) = (layout::blob_folder(digest), layout::collected(digest));
-        let root = &self.store.root;
-        match durable::move_new(root.place(&blob), root.place(&out)) {
+        let (blob, out) = (layout::blob_folder(digest), digest.hex());
+        match durable::move_new(self.store.root.place(&blob), self.folder.place(&out)) {
             Ok(true) => Ok(Taken::Out),
             Ok(false) => Ok(Taken::No),
             Err(error) if attributes::is_denied(&error) => Ok(Taken::Denied),
@@ -74,27 +96,46 @@ impl<'a> Out<'a> {
         }
     }
 
-    /// Deletes a blob that is out. `false` when somebody has brought it back.
-    fn delete(&self, digest: &Digest) -> Result<bool> {
-        let out = layout::collected(digest);
+    /// Deletes a blob that is out.
+    fn delete(&self, garbage: &Garbage, is_soon: bool) -> Result<Ended> {
+        let out = garbage.digest.hex();
+        if is_soon && self.may_be_put(garbage, &out)? {
+            return Ok(Ended::NotYet);
+        }
         // By one rename, so that nobody brings back what is being deleted.
-        let Some(removed) = self.store.scratch()?.remove(self.store.root.place(&out))? else {
-            return Ok(false);
+        let Some(removed) = self.store.scratch()?.remove(self.folder.place(&out))? else {
+            return Ok(Ended::BroughtBack);
         };
         removed.delete_with(layout::DATA);
-        Ok(true)
+        Ok(Ended::Deleted)
     }
 
-    /// Deletes blobs that are out, several at a time, since each waits for the disk; calls `each` with one
-    /// and whether it was deleted. Ends with the first error.
+    /// Whether a registry may find this blob by its content, which it was given: a manifest, or what it
+    /// makes up itself. A manifest is an object in JSON.
+    fn may_be_put(&self, garbage: &Garbage, out: &str) -> Result<bool> {
+        if garbage.bytes <= MADE_UP_BYTES_MAX {
+            return Ok(true);
+        }
+        let at = Path::new(out).join(layout::DATA);
+        let Some(file) = self.folder.open_quietly(&at, OFlags::RDONLY)? else { return Ok(true) };
+        let mut head = [0; HEAD_BYTES];
+        let length =
+            read_fully(&file, &mut head, 0).map_err(Error::io("read", self.folder.path_of(&at)))?;
+        Ok(head[..length].trim_ascii_start().first().is_none_or(|first| *first == b'{'))
+    }
+
+    /// Deletes blobs that are out, several at a time, since each waits for the disk; not those that may be
+    /// put by their content when `is_soon`. Calls `each` with one and what became of it. Ends with the
+    /// first error.
     pub(super) fn delete_all<'b>(
-        &self, garbage: &'b [Garbage], stop: &AtomicUsize, mut each: impl FnMut(&'b Garbage, bool),
+        &self, garbage: &'b [Garbage], is_soon: bool, stop: &AtomicUsize,
+        mut each: impl FnMut(&'b Garbage, Ended),
     ) -> Result<()> {
         let next = AtomicUsize::new(0);
         let (sender, outcomes) = mpsc::channel();
         let delete = |sender: mpsc::Sender<_>| {
             while let Some(garbage) = garbage.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let deleted = check_is_to_go_on(stop).and_then(|()| self.delete(&garbage.digest));
+                let deleted = check_is_to_go_on(stop).and_then(|()| self.delete(garbage, is_soon));
                 if deleted.is_err() {
                     next.store(usize::MAX / 2, Ordering::Relaxed);
                 }

@@ -3,7 +3,7 @@
 use super::*;
 use std::sync::atomic::Ordering;
 
-const NOW: CollectOptions = CollectOptions {
+pub(super) const NOW: CollectOptions = CollectOptions {
     dry_run: false,
     grace: Duration::ZERO,
     uploads_age: Duration::MAX,
@@ -12,17 +12,17 @@ const NOW: CollectOptions = CollectOptions {
 };
 
 /// What nobody stops.
-static ON: AtomicUsize = AtomicUsize::new(0);
+pub(super) static ON: AtomicUsize = AtomicUsize::new(0);
 
 /// A store in which something is in use that is in nobody's way.
-fn scene_in_use() -> Scene {
+pub(super) fn scene_in_use() -> Scene {
     let scene = scene();
     scene.layer("used", b"used");
     scene
 }
 
 /// Longer than the time by which the clock of files may be behind.
-fn age() {
+pub(super) fn age() {
     thread::sleep(Duration::from_millis(1200));
 }
 
@@ -378,82 +378,4 @@ fn what_a_removed_repository_had_stays_for_the_grace_period() {
     let collected = scene.registry.collect(&options, &ON, &mut |_| {}).unwrap();
     assert_eq!((collected.removed.count, collected.young.count), (0, 2));
     assert!(scene.path(layout::blob(&digest)).exists());
-}
-
-/// Its links would never be where they were when a collection began.
-#[test]
-fn a_collection_ends_though_links_are_moved_whenever_it_looks() {
-    let scene = scene_in_use();
-    let layer = scene.layer("gone", b"layer");
-    scene.repository("gone").layers().delete(&layer).unwrap();
-    age();
-    let (other, mut moves) = (scene.again(), 0);
-    let name = |number: usize| format!("used{number}").parse().unwrap();
-    other.rename(&"used".parse().unwrap(), &name(0)).unwrap();
-    let collected = thread::scope(|scope| {
-        let mut mover = None;
-        scene.registry.collect(&NOW, &ON, &mut |_| {
-            let is_idle = mover.as_ref().is_none_or(thread::ScopedJoinHandle::is_finished);
-            if !is_idle {
-                return;
-            }
-            let (from, to) = (name(moves), name(moves + 1));
-            let other = &other;
-            let next = scope.spawn(move || other.rename(&from, &to).unwrap());
-            // While links have to stay it waits, and so does nobody for it.
-            thread::sleep(Duration::from_millis(20));
-            mover = Some(next);
-            moves += 1;
-        })
-    });
-    let collected = collected.unwrap();
-    assert_eq!((collected.removed.count, collected.is_cut_short), (1, false));
-    assert!(moves > 2, "{moves}");
-    let used = scene.repository(name(moves).as_str()).layers().fetch(&Digest::sha256(b"used"));
-    assert_eq!(read_layer(&*used.unwrap()), b"used");
-}
-
-#[test]
-fn who_moves_links_waits_while_they_have_to_stay_and_others_do_not() {
-    let scene = scene_in_use();
-    let still = scene.registry.store.hold_still(&|| Ok(())).unwrap();
-    let (other, new) = (scene.again(), "new".parse().unwrap());
-    thread::scope(|scope| {
-        let rename = scope.spawn(|| other.rename(&"used".parse().unwrap(), &new));
-        scene.layer("app", b"layer");
-        scene.image("app", "v1", b"config");
-        let app = scene.repository("app");
-        app.manifests().retag(&tag("v1"), &tag("v2"), Retag::Replace).unwrap();
-        assert!(!rename.is_finished());
-        drop(still);
-        rename.join().unwrap().unwrap();
-    });
-    let used = scene.repository("new").layers().fetch(&Digest::sha256(b"used")).unwrap();
-    assert_eq!(read_layer(&*used), b"used");
-}
-
-/// As docker-registry 2.1 wrote them: the tag is all that leads to the manifest.
-#[test]
-fn a_tag_that_alone_leads_to_its_manifest_waits_and_counts_as_a_move() {
-    let scene = scene();
-    let digest = scene.image("app", "v1", b"config");
-    let repository = scene.v2("repositories/app");
-    disk::remove_dir_all(repository.join(layout::revision(&digest))).unwrap();
-    let link = repository.join(layout::layer_link(&digest));
-    disk::create_dir_all(link.parent().unwrap()).unwrap();
-    disk::write(link, digest.to_string()).unwrap();
-    let moves = || scene.registry.store.close_gate(&|| Ok(())).unwrap().moves().unwrap();
-    let before = moves();
-    let still = scene.registry.store.hold_still(&|| Ok(())).unwrap();
-    let other = scene.again();
-    thread::scope(|scope| {
-        let app = other.repository(&"app".parse().unwrap());
-        let retag =
-            scope.spawn(move || app.manifests().retag(&tag("v1"), &tag("v2"), Retag::Replace));
-        thread::sleep(Duration::from_millis(200));
-        assert!(!retag.is_finished());
-        drop(still);
-        retag.join().unwrap().unwrap();
-    });
-    assert_eq!(moves(), before + 1);
 }

@@ -3,6 +3,7 @@
 
 mod attributes;
 mod collect;
+mod collect_waits;
 mod distribution;
 mod hashing;
 mod listings;
