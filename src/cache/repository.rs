@@ -169,8 +169,9 @@ impl CachedRepository {
         change()
     }
 
-    /// Forgets what is remembered of the subject when the registry has never heard of it: somebody else has
-    /// removed it, and who asks again is not to be told otherwise.
+    /// Forgets what is remembered of the subject, and of others like it in the repository, when the registry
+    /// has never heard of it: somebody else has removed it, and who asks again is not to be told
+    /// otherwise.
     fn heard<T>(&self, subject: &Subject, answer: Result<T>) -> Result<T> {
         if answer.as_ref().is_err_and(Error::is_unknown) {
             self.changing(subject, || ());

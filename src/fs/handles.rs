@@ -276,8 +276,9 @@ pub(super) struct Uploads {
 type OpenUpload = (RepositoryName, Weak<dyn LayerUpload>);
 
 /// How often, and after which pause, taking up an upload is tried again: the file may just have
-/// been closed here, or another thread may have taken it up a moment ago.
-const TAKE_UP_TRIES: u32 = 20;
+/// been closed, and stays open for a moment then (`lingering.rs`), or another thread may have taken it up
+/// a moment ago.
+const TAKE_UP_TRIES: u32 = 60;
 const TAKE_UP_PAUSE: Duration = Duration::from_millis(5);
 
 impl Uploads {

@@ -9,8 +9,8 @@ use crate::registry::LayerUpload;
 use parking_lot::Mutex;
 use std::{collections::VecDeque, sync::Arc, thread, time::Duration};
 
-/// How long an upload stays open at least; at most it is twice as long, which is far shorter than others
-/// try to take up one that is busy.
+/// How long an upload stays open at least, unless there are too many; at most it is twice as long, far
+/// shorter than others try to take up one that is busy (`handles.rs`).
 const LIFE: Duration = Duration::from_millis(20);
 /// How many stay open: more than are closed and not yet renamed by a few tools at a time.
 const COUNT_MAX: usize = 16;

@@ -40,6 +40,9 @@ pub(super) const LOCK_MODE: Mode = Mode::from_raw_mode(0o600);
 
 /// How long somebody waits for others, one of whom may have been stopped.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long who moves links waits for a collector that follows them: it may do so for long, and the kernel
+/// lets nobody look names up meanwhile in the folder where something is to be renamed or removed.
+const PATIENCE_TO_MOVE: Duration = Duration::from_secs(5);
 /// How long the collector keeps others from publishing while it waits for those who do.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
 /// How long it lets others publish before it tries again.
@@ -54,10 +57,14 @@ pub(super) const OPEN_PAUSE: Duration = Duration::from_millis(4);
 struct Gate {
     turnstile: &'static str,
     gate: &'static str,
+    /// How long those who share it wait.
+    patience: Duration,
 }
 
-const PUBLISHING: Gate = Gate { turnstile: layout::TURNSTILE, gate: layout::GATE };
-const MOVING: Gate = Gate { turnstile: layout::MOVES_TURNSTILE, gate: layout::MOVES };
+const PUBLISHING: Gate =
+    Gate { turnstile: layout::TURNSTILE, gate: layout::GATE, patience: PATIENCE };
+const MOVING: Gate =
+    Gate { turnstile: layout::MOVES_TURNSTILE, gate: layout::MOVES, patience: PATIENCE_TO_MOVE };
 
 /// As long as somebody has this, no collector needs links to stay where they are.
 #[must_use = "links may be moved as long as this is held"]
@@ -118,15 +125,15 @@ impl Store {
     /// Waits until no collector needs links to stay where they are, and keeps it from that. For who is
     /// about to move some, before they pass. Errors: `StoreBusy`.
     pub(super) fn begin_move(&self) -> Result<Moving> {
-        let busy = "its collector has followed links for a minute, which have to stay meanwhile";
+        let busy = "its collector follows links, which have to stay where they are meanwhile";
         let moves = self.go_through(MOVING)?.ok_or(Error::StoreBusy(busy))?;
         Ok(Moving { _moves: moves })
     }
 
     /// Shares a gate, as soon as nobody has it alone. `None` when that takes too long.
-    fn go_through(&self, Gate { turnstile, gate }: Gate) -> Result<Option<File>> {
+    fn go_through(&self, Gate { turnstile, gate, patience }: Gate) -> Result<Option<File>> {
         let operation = FlockOperation::NonBlockingLockShared;
-        let lock = |at| self.lock_within(at, operation, PATIENCE, &|| Ok(()));
+        let lock = |at| self.lock_within(at, operation, patience, &|| Ok(()));
         let Some(_turnstile) = lock(turnstile)? else { return Ok(None) };
         lock(gate)
     }
@@ -151,7 +158,7 @@ impl Store {
 
     /// Takes a gate and its turnstile alone; `None` when others do not let it for long.
     fn close(
-        &self, Gate { turnstile, gate }: Gate, go_on: &dyn Fn() -> Result<()>,
+        &self, Gate { turnstile, gate, .. }: Gate, go_on: &dyn Fn() -> Result<()>,
     ) -> Result<Option<(File, File)>> {
         let operation = FlockOperation::NonBlockingLockExclusive;
         let lock = |at, patience| self.lock_within(at, operation, patience, go_on);

@@ -67,6 +67,8 @@ pub(super) const MOVES: &str = "regfs/moves";
 pub(super) const MOVES_TURNSTILE: &str = "regfs/moves-turnstile";
 /// What the collector that runs has a lock on.
 pub(super) const COLLECTOR: &str = "regfs/collector";
+/// Those that just who may write the store may take.
+pub(super) const LOCKS: [&str; 5] = [GATE, TURNSTILE, MOVES, MOVES_TURNSTILE, COLLECTOR];
 /// Blobs that the collector has taken out, before they are deleted or brought back.
 pub(super) const COLLECTED: &str = "regfs/collected";
 /// The key that signs schema 1 manifests which have no signatures, as a JWK.

@@ -264,13 +264,15 @@ impl Registry for LocalRegistry {
 
     fn remove(&self, name: &RepositoryName) -> Result<()> {
         let scratch = self.store.scratch()?;
+        let at = layout::repository(name);
+        let place = self.store.root.place(&at);
+        // What cannot be removed is not to wait for anybody.
+        let folder = self.store.open_repository(name)?;
+        let folder = folder.ok_or_else(|| Error::RepositoryUnknown(name.clone()))?;
+        self.store.check_empty(&folder, name)?;
         // What lies in the trash for a moment is in use all the same, and may have to go back.
         let moving = self.store.begin_move()?;
         let passage = self.store.pass()?;
-        let at = layout::repository(name);
-        let place = self.store.root.place(&at);
-        let folder = self.store.open_repository(name)?;
-        let folder = folder.ok_or_else(|| Error::RepositoryUnknown(name.clone()))?;
         self.store.check_empty(&folder, name)?;
         let removed = scratch.remove(place)?;
         self.store.ways.forget();

@@ -117,9 +117,7 @@ fn make(root: &Folder, version: Option<u32>) -> Result<Scratch> {
     // Better said now than at the first change.
     registrys.iter().chain(&ours).try_for_each(|at| root.check_writable(at))?;
     let mode = lock_mode(root)?;
-    [layout::GATE, layout::TURNSTILE, layout::COLLECTOR]
-        .iter()
-        .try_for_each(|at| ownership::make_file(root, at, mode))?;
+    layout::LOCKS.iter().try_for_each(|at| ownership::make_file(root, at, mode))?;
     let scratch = Scratch::open(root)?;
     if version.is_none() {
         let draft = scratch.draft()?;

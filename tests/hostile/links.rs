@@ -189,7 +189,8 @@ fn a_symbolic_link_in_any_part_of_the_store_leads_nowhere() {
 fn root_gives_away_nothing_that_it_has_not_made() {
     needs!("root");
     let folder = common::scratch();
-    for ours in ["version", "lock", "gate", "turnstile", "collector", "verify-last.json"] {
+    let ours = ["version", "lock", "gate", "turnstile", "moves", "moves-turnstile", "collector"];
+    for ours in ours.into_iter().chain(["verify-last.json"]) {
         session_with(
             folder.path(),
             &[("OURS", ours)],

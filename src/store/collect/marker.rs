@@ -184,7 +184,11 @@ impl Walk<'_> {
         if self.has_nothing_new(folder, place)? {
             return Ok(());
         }
-        let Some(mut directory) = Directory::open(folder)? else { return Ok(()) };
+        let Some(mut directory) = Directory::open(folder)? else {
+            // It was removed just now, and what lay in it.
+            self.note_change(&folder.stat_self()?);
+            return Ok(());
+        };
         while let Some(entry) = directory.next()? {
             check_is_to_go_on(self.task.stop)?;
             if self.give.is_some() && self.task.has_failed.load(Ordering::Relaxed) {

@@ -16,7 +16,7 @@
 use crate::model::Result;
 use crate::store::{
     collect::{
-        CLOCK_SLACK, Garbage, Marked, Run, check_is_to_go_on,
+        CLOCK_SLACK, Garbage, Marked, Run, Start, check_is_to_go_on,
         marker::{DEPTH_MAX, Scope},
         out::{Ended, Out},
     },
@@ -65,11 +65,11 @@ impl Run<'_> {
             return Ok(late);
         }
         let closed = self.close_gate()?;
-        let (now, changed_at) = (closed.now()?, marked.marks.changed_at());
-        // An upload may have been where nobody has looked.
-        let is_same = closed.moves()? == marked.moves;
-        let Some(changed_at) = changed_at.filter(|_| is_same) else { return Ok(late) };
-        let passed = now.duration_since(changed_at).unwrap_or_default();
+        let (now, changed_at) = (Start::of(&closed)?, marked.marks.changed_at());
+        // An upload may have been where nobody has looked; and a clock that was set tells nothing.
+        let is_known = closed.moves()? == marked.moves && marked.start.is_in_step_with(now);
+        let Some(changed_at) = changed_at.filter(|_| is_known) else { return Ok(late) };
+        let passed = now.at.duration_since(changed_at).unwrap_or_default();
         Ok((Instant::now() + SETTLE.saturating_sub(passed)).min(late))
     }
 

@@ -31,7 +31,7 @@ fn who_may_write_our_folder_may_take_its_locks() {
         disk::create_dir(&ours).unwrap();
         disk::set_permissions(&ours, disk::Permissions::from_mode(folder_mode)).unwrap();
         LocalRegistry::open(folder.path(), &StoreOptions::default()).unwrap();
-        for lock in [layout::GATE, layout::TURNSTILE, layout::COLLECTOR] {
+        for lock in layout::LOCKS {
             let stat = disk::metadata(folder.path().join(lock)).unwrap();
             assert_eq!(stat.mode() & 0o777, mode, "{lock}");
         }
