@@ -235,6 +235,6 @@ fn all_that_share_a_store_find_what_they_have_put() {
         "actions of two mounts, a docker-registry and a collector on one store",
         stage.done.into_inner(),
         "everybody found what they had put; verify found no damage",
-        "REGFS_CONCURRENCY_SECONDS=1800 cargo test --release --test concurrency",
+        &format!("REGFS_CONCURRENCY_SECONDS={seconds} cargo test --release --test concurrency"),
     );
 }

@@ -112,10 +112,10 @@ fn corpus(folders: &[&str]) -> Vec<Vec<u8>> {
 
 fn feed(name: &str, folders: &[&str], check: fn(&[u8])) {
     let corpus = corpus(folders);
-    let seconds = Duration::from_secs(effort("REGFS_PARSERS_SECONDS", 2));
+    let seconds = effort("REGFS_PARSERS_SECONDS", 2);
     let seed = effort("REGFS_PARSERS_SEED", u64::from(std::process::id()));
     let (mut random, begun_at, mut tried) = (Random(seed << 1 | 1), Instant::now(), 0);
-    while begun_at.elapsed() < seconds {
+    while begun_at.elapsed() < Duration::from_secs(seconds) {
         let bytes = mutated(&mut random, &corpus);
         let start = Instant::now();
         let outcome = catch_unwind(AssertUnwindSafe(|| check(&bytes)));
@@ -132,7 +132,7 @@ fn feed(name: &str, folders: &[&str], check: fn(&[u8])) {
         &format!("random inputs to parsers: {name}"),
         tried,
         "none ended the program, was taken for something else, or took long",
-        "REGFS_PARSERS_SECONDS=600 cargo test --release --test parsers",
+        &format!("REGFS_PARSERS_SECONDS={seconds} cargo test --release --test parsers"),
     );
 }
 
