@@ -134,6 +134,23 @@ fn every_file_that_the_architecture_names_exists() {
 }
 
 #[test]
+fn what_the_table_of_reliability_says_can_be_done_again() {
+    let text = fs::read_to_string("docs/reliability.md").unwrap();
+    let commands: Vec<&str> = text.split('`').filter(|part| part.contains("cargo test")).collect();
+    assert!(commands.len() >= 10, "docs/reliability.md: {} commands", commands.len());
+    let sources = rust_files(Path::new("tests"));
+    let sources: String = sources.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    for command in commands {
+        let words: Vec<&str> = command.split_whitespace().collect();
+        let test = words.iter().skip_while(|word| **word != "--test").nth(1).unwrap();
+        assert!(Path::new("tests").join(test).with_extension("rs").exists(), "{command}");
+        for (variable, _) in words.iter().filter_map(|word| word.split_once('=')) {
+            assert!(sources.contains(&format!("\"{variable}\"")), "{command}: {variable}");
+        }
+    }
+}
+
+#[test]
 fn a_lint_is_allowed_only_for_a_reason() {
     for file in rust_files(Path::new("src")).iter().chain(&rust_files(Path::new("tests"))) {
         let text = fs::read_to_string(file).unwrap();
