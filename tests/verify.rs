@@ -77,6 +77,8 @@ fn a_store_that_was_pushed_to_is_clean() {
         gate
         lock
         mounts
+        moves
+        moves-turnstile
         states
         tmp
         trash
