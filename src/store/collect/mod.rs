@@ -89,17 +89,22 @@ impl Start {
     /// Whether what has changed between the two has a later time than what had before. Not so when
     /// somebody has set the clock back.
     fn is_before(self, later: Self) -> bool {
-        let passed = later.counted_from.duration_since(self.counted_from);
-        let shown = later.at.duration_since(self.at).unwrap_or_default();
-        shown + CLOCK_SLACK + passed / CLOCK_DRIFT >= passed
+        let (passed, shown, slack) = self.until(later);
+        shown + slack >= passed
     }
 
     /// Whether the clock has gone no further since than time has passed. Not so when somebody has set it
     /// forward, or the system has slept.
     fn is_in_step_with(self, later: Self) -> bool {
+        let (passed, shown, slack) = self.until(later);
+        shown <= passed + slack
+    }
+
+    /// How much time has passed, how much the clock shows, and by how much they may differ.
+    fn until(self, later: Self) -> (Duration, Duration, Duration) {
         let passed = later.counted_from.duration_since(self.counted_from);
         let shown = later.at.duration_since(self.at).unwrap_or_default();
-        shown <= passed + CLOCK_SLACK + passed / CLOCK_DRIFT
+        (passed, shown, CLOCK_SLACK + passed / CLOCK_DRIFT)
     }
 }
 

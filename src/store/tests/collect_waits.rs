@@ -92,6 +92,7 @@ fn quiet_scene() -> (Scene, [Digest; 2]) {
     let text = "x".repeat(2000);
     let contents = [format!(" {{\"x\":\"{text}\"}}"), text];
     let digests = contents.map(|content| scene.layer("app", content.as_bytes()));
+    scene.image("team", "v1", b"config");
     let app = scene.repository("app");
     digests.iter().for_each(|digest| app.layers().delete(digest).unwrap());
     thread::sleep(SETTLE + Duration::from_secs(1));
@@ -137,6 +138,19 @@ fn all_wait_when_a_link_was_removed_just_now() {
     let gone = scene.v2("repositories/gone");
     disk::create_dir_all(gone.join("_layers/sha256")).unwrap();
     disk::remove_dir_all(gone).unwrap();
+    let after = removals(&scene, digests);
+    let least = SETTLE - Duration::from_secs(1);
+    assert!(after.iter().all(|after| *after >= least), "{after:?}");
+}
+
+/// As by a docker-registry that was told to delete the manifest: its folder stays.
+#[test]
+fn all_wait_when_the_link_of_a_manifest_was_removed_just_now() {
+    let (scene, digests) = quiet_scene();
+    let manifests = scene.repository("team");
+    let manifest = manifests.manifests().stat(&Reference::Tag(tag("v1"))).unwrap().digest;
+    let link = scene.v2("repositories/team").join(layout::revision_link(&manifest));
+    disk::remove_file(link).unwrap();
     let after = removals(&scene, digests);
     let least = SETTLE - Duration::from_secs(1);
     assert!(after.iter().all(|after| *after >= least), "{after:?}");
