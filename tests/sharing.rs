@@ -35,9 +35,15 @@ fn a_layer_that_somebody_reads_can_be_pushed_again() {
 #[test]
 fn a_layer_is_pushed_again_and_again_while_many_open_it() {
     needs!("fuse");
+    // The kernel has the one in memory, and reads the other from the disk.
+    for length in [20_000, 200_000] {
+        push_while_many_open(&noise(3, length));
+    }
+}
+
+fn push_while_many_open(content: &[u8]) {
     let mount = Mount::empty();
-    let content = noise(3, 20_000);
-    let layer = mount.push_layer("a", &content);
+    let layer = mount.push_layer("a", content);
     let path = mount.path().join("a/layers").join(&layer);
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -48,7 +54,7 @@ fn a_layer_is_pushed_again_and_again_while_many_open_it() {
                 }
             });
         }
-        let pushed: Vec<_> = (0..500).map(|_| fs::write(&path, &content)).collect();
+        let pushed: Vec<_> = (0..500).map(|_| fs::write(&path, content)).collect();
         done.store(true, Ordering::Relaxed);
         let refused: Vec<_> = pushed.into_iter().filter_map(Result::err).collect();
         assert!(refused.is_empty(), "{} refused: {:?}", refused.len(), refused[0]);
@@ -76,6 +82,51 @@ fn a_layer_that_was_healed_is_read_healed_by_everybody() {
         $ cmp ../good a/layers/$LAYER
         $ sleep 1.1; cmp ../good $OTHER/a/layers/$LAYER
         ",
+    );
+}
+
+/// The kernel had the damaged bytes in memory, of the same length and time as the good ones.
+#[test]
+fn a_short_layer_that_was_healed_is_read_healed_by_everybody() {
+    needs!("fuse");
+    let mount = Mount::empty();
+    let other = Mount::of_store(mount.store());
+    let content = noise(2, 20_000);
+    let layer = mount.push_layer("a", &content);
+    let mut damaged = content.clone();
+    damaged[10_000] ^= 1;
+    fs::write(mount.blob_file(&layer), &damaged).unwrap();
+    fs::write(mount.beside().join("good"), &content).unwrap();
+    fs::write(mount.beside().join("damaged"), &damaged).unwrap();
+    let variables = [("LAYER", &*layer), ("OTHER", other.path().to_str().unwrap())];
+    session_with(
+        &mount,
+        &variables,
+        "
+        $ touch -d 2001-01-01 ../good a/layers/$LAYER; sleep 1.1
+        $ cmp ../damaged $OTHER/a/layers/$LAYER; cmp ../damaged a/layers/$LAYER
+        $ cp -p ../good a/layers/$LAYER; cmp ../good a/layers/$LAYER; sleep 1.1; cmp ../good $OTHER/a/layers/$LAYER
+        $ stat -c %y a/layers/$LAYER | cut -d' ' -f1
+        2001-01-01
+        ",
+    );
+}
+
+/// As `cat` of many, again: what the kernel has in memory it does not ask for.
+#[test]
+fn a_short_layer_is_asked_for_once() {
+    needs!("fuse");
+    let mount = Mount::empty();
+    let layer = mount.push_layer("a", &noise(5, 20_000));
+    session_with(
+        &mount,
+        &[("LAYER", &layer)],
+        r#"
+        $ asked() { sed -n 's/^regfs_operations_total{operation="read"} //p' .regfs/metrics; }; one=$(asked); two=$(asked); cat a/layers/$LAYER a/layers/$LAYER | wc -c; cat a/layers/$LAYER | wc -c; three=$(asked); echo $((three - two - (two - one)))
+        40000
+        20000
+        1
+        "#,
     );
 }
 

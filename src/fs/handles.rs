@@ -2,6 +2,7 @@
 
 use crate::fs::fault::{Fault, Result};
 use crate::fs::inodes::Ino;
+use crate::fs::lanes::Lane;
 use crate::fs::layer_writer::LayerWriter;
 use crate::fs::listing::Listing;
 use crate::fs::manifest_writer::ManifestWriter;
@@ -47,6 +48,18 @@ impl Handle {
             | Self::LayerWriter(_)
             | Self::ManifestWriter(_) => true,
             Self::Layer(..) | Self::Pinned(_) | Self::Folder(_) => false,
+        }
+    }
+
+    /// Where it is closed: what becomes something else by that is hashed and synced, or removed.
+    pub(super) fn lane(&self) -> Lane {
+        match self {
+            Self::LayerWriter(_) | Self::ManifestWriter(_) => Lane::Slow,
+            Self::Layer(..)
+            | Self::Pinned(_)
+            | Self::Upload(_)
+            | Self::UploadReader(_)
+            | Self::Folder(_) => Lane::Quick,
         }
     }
 
@@ -362,6 +375,14 @@ pub(super) enum Kept {
 }
 
 impl Reading {
+    /// Whether the kernel may go on with what it has.
+    pub(super) fn keeps(&self) -> bool {
+        match self {
+            Self::Layer(_, kept) | Self::Cached(kept) => *kept == Kept::Valid,
+            Self::Direct => false,
+        }
+    }
+
     /// The same, with nothing that the kernel kept.
     pub(super) fn anew(self) -> Self {
         match self {

@@ -66,9 +66,10 @@ impl Drop for Followers {
     }
 }
 
-/// One thread for two cores: the other half is for those who write.
+/// One thread for two cores: the other half is for those who write. And one that waits for the disk, which
+/// has to have the bytes before a state of the hash is kept.
 fn threads_max() -> usize {
-    thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
+    thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2) + 1)
 }
 
 impl Queue {

@@ -57,9 +57,14 @@ impl FuseAdapter {
         &self, call: Call, reply: ReplyEmpty,
         act: impl FnOnce(&Call) -> Result<()> + Send + 'static,
     ) {
-        self.slow.run(move || match call.run(act) {
-            Ok(()) => reply.ok(),
-            Err(errno) => reply.error(errno),
-        });
+        self.answer_in(Lane::Slow, call, reply, act);
+    }
+
+    /// Answers a call without result from its lane.
+    pub(super) fn answer_in(
+        &self, lane: Lane, call: Call, reply: ReplyEmpty,
+        act: impl FnOnce(&Call) -> Result<()> + Send + 'static,
+    ) {
+        self.run(lane, move || call.empty(reply, act));
     }
 }

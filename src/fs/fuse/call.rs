@@ -1,6 +1,6 @@
 //! One request under way: it is done, counted, and its error given a number and a line.
 
-use crate::fs::backing::Choice;
+use crate::fs::backing::{Choice, Content};
 use crate::fs::counters::Operation;
 use crate::fs::fault::{Fault, Result};
 use crate::fs::fuse::adapter::FuseAdapter;
@@ -118,46 +118,43 @@ pub(super) fn create_apart(
         let (ino, handle) = (opened.ino, opened.handle);
         match adapter.backings.choose_without(ino, handle, Choice::Direct) {
             Choice::Stale => call.fs().abandon_created(&entry, &opened),
-            Choice::Direct | Choice::Cached | Choice::Passthrough(_) => return Ok((entry, opened)),
+            Choice::Direct | Choice::Cached(_) | Choice::Passthrough(_) => {
+                return Ok((entry, opened));
+            }
         }
     }
 }
 
 /// Answers an open, by passthrough where that is possible.
 pub(super) fn reply_opened(adapter: &FuseAdapter, opened: &Opened, reply: ReplyOpen) {
+    let handle = FileHandle(opened.handle);
     let mut flags = FopenFlags::empty();
     flags.set(FopenFlags::FOPEN_NOFLUSH, !opened.flush);
-    let keep = match &opened.reading {
-        Reading::Layer(_, Kept::Valid) | Reading::Cached(Kept::Valid) => {
-            FopenFlags::FOPEN_KEEP_CACHE
-        }
-        Reading::Layer(_, Kept::Old) | Reading::Cached(Kept::Old) | Reading::Direct => {
-            FopenFlags::empty()
-        }
-    };
-    let handle = FileHandle(opened.handle);
     let layer_file = match &opened.reading {
         Reading::Layer(layer, _) => layer.backing_file(),
         Reading::Cached(_) | Reading::Direct => None,
     };
-    let choice = match layer_file {
-        Some(file) => {
-            let stat = rustix::fs::fstat(file).map(|stat| (stat.st_dev, stat.st_ino));
+    let content = layer_file.and_then(|file| Some((file, rustix::fs::fstat(file).ok()?)));
+    let choice = match (content, &opened.reading) {
+        (Some((file, stat)), _) => {
             let make = || reply.open_backing(file.as_fd());
-            adapter.backings.choose(opened.ino, opened.handle, stat.unwrap_or_default(), make)
+            adapter.backings.choose(opened.ino, opened.handle, Content::of(&stat), make)
         }
-        None => {
-            let choice = match &opened.reading {
-                Reading::Layer(..) | Reading::Cached(_) => Choice::Cached,
-                Reading::Direct => Choice::Direct,
-            };
-            adapter.backings.choose_without(opened.ino, opened.handle, choice)
+        (None, Reading::Layer(_, kept) | Reading::Cached(kept)) => {
+            adapter.backings.choose_without(opened.ino, opened.handle, Choice::Cached(*kept))
+        }
+        (None, Reading::Direct) => {
+            adapter.backings.choose_without(opened.ino, opened.handle, Choice::Direct)
         }
     };
     match choice {
         Choice::Passthrough(backing) => reply.opened_passthrough(handle, flags, &backing),
         Choice::Direct => reply.opened(handle, flags | FopenFlags::FOPEN_DIRECT_IO),
-        Choice::Cached => reply.opened(handle, flags | keep),
+        Choice::Cached(kept) => {
+            let keeps = kept == Kept::Valid && opened.reading.keeps();
+            flags.set(FopenFlags::FOPEN_KEEP_CACHE, keeps);
+            reply.opened(handle, flags);
+        }
         Choice::Stale => {
             adapter.fs.abandon(opened);
             reply.error(Errno::ESTALE);

@@ -208,7 +208,8 @@ impl fuser::Filesystem for FuseAdapter {
     ) {
         let _turn = self.turns.take();
         let call = self.call(Operation::Flush, request, ino);
-        self.answer_slowly(call, reply, move |call| call.fs().flush(&call.caller, handle.0));
+        let lane = self.fs.lane_of_flush(handle.0);
+        self.answer_in(lane, call, reply, move |call| call.fs().flush(&call.caller, handle.0));
     }
 
     fn fsync(
@@ -227,9 +228,10 @@ impl fuser::Filesystem for FuseAdapter {
         let _turn = self.turns.take();
         self.backings.release(handle.0);
         let (busy, released) = (Busy::new(&self.fs), self.fs.begin_release(handle.0));
-        // Nobody waits for the answer; dropping an upload may remove a big file.
+        // Nobody waits for the answer.
         reply.ok();
-        self.slow.run(move || busy.fs().end_release(released));
+        let lane = released.as_ref().map_or(Lane::Quick, |file| file.handle.lane());
+        self.run(lane, move || busy.fs().end_release(released));
     }
 
     fn fallocate(
