@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+import mmap
 import os
 import re
 import shutil
@@ -65,6 +66,12 @@ class Place:
     def settle(self):
         """What was written goes to the disk now, and not while something else is measured."""
         run(["sync", "-f", self.folder])
+
+    def take_memory(self, length):
+        """A virtual machine may give memory that is free back to its host, and who takes it first waits for
+        it. So it is taken and freed just before something is measured that needs it."""
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
+        mmap.mmap(-1, length, flags=flags).close()
 
     @contextmanager
     def regfs_mount(self, store, at, user=None):

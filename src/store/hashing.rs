@@ -11,7 +11,10 @@ use crate::store::{
     states,
     upload::{Life, Shared, Work},
 };
-use std::sync::{Arc, Weak, atomic::Ordering};
+use std::{
+    any::Any,
+    sync::{Arc, Weak, atomic::Ordering},
+};
 
 /// How much is read at once on demand: what stays in the processor's cache is hashed twice faster
 /// than from memory.
@@ -65,21 +68,26 @@ impl Shared {
         Ok(digest)
     }
 
-    /// One step in the background. `false` when there is nothing to do.
-    fn step(&self, buffer: &mut [u8]) -> Result<bool> {
+    /// One step in the background.
+    fn step(&self, buffer: &mut [u8]) -> Result<Step> {
         let task = {
             let mut work = self.work.lock();
-            let Life::Open = work.life else { return Ok(false) };
-            work.progress.task()
+            let task = if let Life::Open = work.life { work.progress.task() } else { Task::Rest };
+            match task {
+                // Not later: who pauses just then, and finds that there is something to do after all,
+                // leaves something to hold for whoever comes next.
+                Task::Rest => return Ok(Step::Nothing(work.let_go())),
+                task @ (Task::Keep(_) | Task::Note(_) | Task::Hash(_)) => task,
+            }
         };
         match task {
-            Task::Rest => Ok(false),
+            Task::Rest => {}
             Task::Keep(keep) => {
                 let kept = self.keep(&keep);
                 self.work.lock().progress.end_keeping();
-                kept.map(|()| true)
+                kept?;
             }
-            Task::Note(note) => self.note(&note).map(|()| true),
+            Task::Note(note) => self.note(&note)?,
             Task::Hash(mut claim) => {
                 let part = &mut buffer[..step(claim.length)];
                 let count = read_fully(&self.data, part, claim.digester.length());
@@ -88,10 +96,16 @@ impl Shared {
                     claim.digester.update(&part[..count]);
                     self.store.counters.hashed(count as u64);
                 }
-                self.work.lock().progress.hand_in(claim);
-                count.map(|count| count == part.len()).map_err(self.io("read"))
+                let is_all = count.as_ref().is_ok_and(|count| *count == part.len());
+                let mut work = self.work.lock();
+                work.progress.hand_in(claim);
+                if !is_all {
+                    count.map_err(self.io("read"))?;
+                    return Ok(Step::Nothing(work.let_go()));
+                }
             }
         }
+        Ok(Step::Done)
     }
 
     /// Notes how far the hash is, for whoever resumes this upload before the next boot.
@@ -130,6 +144,22 @@ impl Shared {
     }
 }
 
+impl Work {
+    /// What is held while followers have something to do: to be dropped without the lock, unless another
+    /// follower is at work, who does that at the end.
+    pub(super) fn let_go(&mut self) -> Vec<Box<dyn Any + Send>> {
+        if self.progress.is_followed() { Vec::new() } else { std::mem::take(&mut self.holds) }
+    }
+}
+
+/// What a step came to.
+enum Step {
+    /// Something is done, and there may be more.
+    Done,
+    /// There was nothing to do. This is to be let go of, without a lock.
+    Nothing(Vec<Box<dyn Any + Send>>),
+}
+
 /// The length of the next step when `left` bytes are left.
 fn step(left: u64) -> usize {
     usize::try_from(left.min(STEP_BYTES)).unwrap_or(usize::MAX)
@@ -141,15 +171,15 @@ impl Follow for Shared {
         // threads hash the same.
         self.queued.store(false, Ordering::Release);
         for _ in 0..STEPS_PER_TURN {
-            match self.step(buffer) {
-                Ok(true) => continue,
-                Ok(false) => {}
+            let holds = match self.step(buffer) {
+                Ok(Step::Done) => continue,
+                Ok(Step::Nothing(holds)) => holds,
                 // Whoever needs the hash computes it, and meets the same error.
                 Err(error) => {
                     log::warn!("upload {} is not hashed in the background: {error}", self.id);
+                    self.work.lock().let_go()
                 }
-            }
-            let holds = std::mem::take(&mut self.work.lock().holds);
+            };
             drop(holds);
             return false;
         }

@@ -194,6 +194,11 @@ impl Progress {
         !self.resting && (unhashed >= STEP_BYTES || (self.settled && unkept >= KEEP_BYTES_MIN))
     }
 
+    /// Whether somebody does something in the background.
+    pub(super) fn is_followed(&self) -> bool {
+        self.claimed.is_some() || self.keeping
+    }
+
     /// What to do next in the background.
     pub(super) fn task(&mut self) -> Task {
         let unhashed = self.prefix.saturating_sub(self.digester.length());

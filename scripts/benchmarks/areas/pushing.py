@@ -3,11 +3,16 @@
 import json
 import os
 import shutil
+import time
 
 from ..bench import shell
 from ..processes import run, say, seconds, seconds_of
 from ..stores import digest_of, layer_file, write as write_file
 
+# After so many seconds the hash has caught up with what was written.
+HASHED_AFTER = 1
+# How much of the layer's length a push takes of memory, its copies taken together.
+COPIES = 3
 # Each way to push, with the name of what it leaves the layer to.
 WAYS = {"cp, mv": "regfs", "cp, openssl dgst": "disk", "skopeo copy": "registry"}
 
@@ -40,6 +45,7 @@ def against_others(bench, file, digest, repository, store):
         commands["skopeo copy"] = skopeo(bench.folder, file, digest, bench.serve(registry))
     for _ in bench.rounds():
         for way in bench.in_turn(commands):
+            bench.place.take_memory(COPIES * bench.options.bytes)
             bench.time(way, WAYS[way], commands[way])
             # What was not asked for is not measured, and is not to disturb the next.
             copy.unlink(missing_ok=True)
@@ -85,8 +91,8 @@ def skopeo(folder, file, digest, port):
 
 
 def finishing(bench, file, digest, repository, store):
-    """The `mv` alone, of an upload that was synced. It has to sync as well what it notes, and so the disk
-    is asked what that takes."""
+    """The `mv` alone, of an upload that was synced and that the hash has caught up with. It has to sync as
+    well what it notes, and so the disk is asked what that takes."""
     small = bench.folder / "small"
     write_file(str(small), b"a small layer\n")
     works = {f"mv, {length(file)}": (file, digest), f"mv, {length(small)}": (small, digest_of(small))}
@@ -96,6 +102,7 @@ def finishing(bench, file, digest, repository, store):
             source, name = works[what]
             run(["cp", source, upload])
             run(["sync", upload])
+            time.sleep(HASHED_AFTER)
             bench.place.settle()
             sync = seconds_of(lambda: write_and_sync(bench.folder / "synced"))
             move = seconds(["mv", upload, repository / "layers" / name])

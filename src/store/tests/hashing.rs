@@ -1,6 +1,7 @@
 //! The hash that follows an upload.
 
 use super::*;
+use std::sync::mpsc;
 
 #[test]
 fn resuming_hashes_only_the_tail() {
@@ -22,6 +23,31 @@ fn resuming_hashes_only_the_tail() {
     assert_eq!(upload.digest().unwrap(), digest);
     assert_eq!(registry.counters().bytes_hashed(), 4);
     upload.finish(&digest).unwrap();
+}
+
+/// It was let go of by the thread that had nothing to do just then, and the rest was hashed again by `mv`.
+#[test]
+fn what_a_pause_holds_is_held_until_the_hash_is_kept() {
+    struct Held(mpsc::Sender<()>);
+    impl Drop for Held {
+        fn drop(&mut self) {
+            self.0.send(()).unwrap();
+        }
+    }
+    let scene = scene();
+    let piece = noise(1 << 20);
+    for _ in 0..20 {
+        let upload = scene.upload("app", "x");
+        let (sender, let_go) = mpsc::channel();
+        for number in 0..12 {
+            upload.write_at(&piece, number * piece.len() as u64).unwrap();
+        }
+        upload.settle(Box::new(Held(sender)));
+        let_go.recv_timeout(Duration::from_secs(30)).unwrap();
+        let folder = scene.v2(&format!("repositories/app/_uploads/{}", upload.uuid()));
+        assert_eq!(hashstates(&folder), [(12 * piece.len()).to_string()]);
+        upload.cancel().unwrap();
+    }
 }
 
 /// As after SIGKILL: nobody settled, and the system goes on.
