@@ -14,8 +14,9 @@ pub(super) trait Follow: Send + Sync {
     fn follow(&self, buffer: &mut [u8]) -> bool;
 }
 
-/// Bytes that a thread reads at once.
-const BUFFER_BYTES: usize = 1 << 20;
+/// Bytes that a thread reads at once: what stays in the processor's cache is hashed twice faster than from
+/// memory.
+pub(super) const BUFFER_BYTES: usize = 1 << 17;
 
 /// The threads and what waits for them.
 #[derive(Default)]

@@ -5,9 +5,9 @@ use crate::model::{Digest, Hasher, Result};
 use crate::store::{
     attributes,
     blobs::read_fully,
-    follower::Follow,
+    follower::{BUFFER_BYTES, Follow},
     layout, notes,
-    progress::{Keep, STEP_BYTES, Task},
+    progress::{Claim, Keep, STEP_BYTES, Task},
     states,
     upload::{Life, Shared, Work},
 };
@@ -15,10 +15,6 @@ use std::{
     any::Any,
     sync::{Arc, Weak, atomic::Ordering},
 };
-
-/// How much is read at once on demand: what stays in the processor's cache is hashed twice faster
-/// than from memory.
-const READ_BYTES_MAX: usize = 1 << 17;
 
 /// How many steps a follower takes before it looks after other uploads.
 const STEPS_PER_TURN: usize = 16;
@@ -45,7 +41,7 @@ impl Shared {
             digester = work.progress.digester().clone();
         }
         let mut at = if beside.is_some() { 0 } else { digester.length() };
-        let step = |left| step(left).min(READ_BYTES_MAX);
+        let step = |left| step(left).min(BUFFER_BYTES);
         let mut buffer = vec![0; step(length - at)];
         while at < length {
             let part = &mut buffer[..step(length - at)];
@@ -89,23 +85,33 @@ impl Shared {
             }
             Task::Note(note) => self.note(&note)?,
             Task::Hash(mut claim) => {
-                let part = &mut buffer[..step(claim.length)];
-                let count = read_fully(&self.data, part, claim.digester.length());
-                // Less when somebody cuts the file; what was read was hashed all the same.
-                if let Ok(count) = count {
-                    claim.digester.update(&part[..count]);
-                    self.store.counters.hashed(count as u64);
-                }
-                let is_all = count.as_ref().is_ok_and(|count| *count == part.len());
+                let is_all = self.hash(&mut claim, buffer);
                 let mut work = self.work.lock();
                 work.progress.hand_in(claim);
-                if !is_all {
-                    count.map_err(self.io("read"))?;
+                if !is_all? {
                     return Ok(Step::Nothing(work.let_go()));
                 }
             }
         }
         Ok(Step::Done)
+    }
+
+    /// Hashes what is claimed. `false` when somebody has cut the file: what was read is hashed all the same.
+    fn hash(&self, claim: &mut Claim, buffer: &mut [u8]) -> Result<bool> {
+        let end = claim.digester.length() + claim.length;
+        while claim.digester.length() < end {
+            let left = usize::try_from(end - claim.digester.length()).unwrap_or(usize::MAX);
+            let length = left.min(buffer.len());
+            let part = &mut buffer[..length];
+            let count =
+                read_fully(&self.data, part, claim.digester.length()).map_err(self.io("read"))?;
+            claim.digester.update(&part[..count]);
+            self.store.counters.hashed(count as u64);
+            if count < length {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Notes how far the hash is, for whoever resumes this upload before the next boot.
