@@ -7,13 +7,11 @@
 //! block. What is not there is `None`, not an error.
 
 use crate::model::{Error, Result};
-use crate::store::directory::Directory;
 use rustix::{
     fs::{self, Access, AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat},
     io::Errno,
 };
 use std::{
-    ffi::OsString,
     fs::File,
     io::Read as _,
     os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
@@ -50,6 +48,8 @@ const PLACE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC
 const WAY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 const FILE: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 const FOLDER_MODE: Mode = Mode::from_raw_mode(0o777);
+/// How often something is opened that is moved away each time.
+const OPENS_MAX: usize = 16;
 
 impl Folder {
     /// Opens a folder anywhere: the one from which all others are reached.
@@ -157,7 +157,10 @@ impl Folder {
 
     fn open_raw(&self, at: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        fs::openat2(&self.descriptor, at, flags, mode, resolve)
+        let open = |_| fs::openat2(&self.descriptor, at, flags, mode, resolve);
+        // What is moved away meanwhile does not lie below any more when the kernel looks at it last.
+        let is_found = |opened: &_| !matches!(opened, Err(Errno::XDEV));
+        (0..OPENS_MAX).map(open).find(is_found).unwrap_or(Err(Errno::XDEV))
     }
 
     /// Calls `act` with the folder that `at` lies in and its name there, which may be a symbolic link:
@@ -292,68 +295,16 @@ impl Folder {
         }
     }
 
-    /// Removes a file or a folder with everything in it. That others do the same is fine.
-    pub(super) fn remove_all(&self, at: impl AsRef<Path>) -> Result<()> {
-        let at = at.as_ref();
-        if !self.has_folder(at)? {
-            return self.remove_file(at).map(drop);
-        }
-        let Some(folder) = self.open_folder(at)? else { return Ok(()) };
-        folder.remove_content()?;
-        self.remove_folder(at).map(drop)
-    }
-
-    /// Goes down and up again step by step, so that it takes no more than one open folder however deep it
-    /// is: somebody may have made it so.
-    fn remove_content(self) -> Result<()> {
-        // The names gone down by, and which folder has each.
-        let mut way: Vec<(OsString, (u64, u64))> = Vec::new();
-        let mut folder = self;
-        loop {
-            if let Some(name) = folder.remove_what_is_empty()? {
-                let Some(inner) = folder.step(&name)? else { continue };
-                way.push((name, identity(&folder.stat_self()?)));
-                folder = inner;
-                continue;
-            }
-            let Some((name, above)) = way.pop() else { return Ok(()) };
-            let path = Arc::clone(&folder.path);
-            let parent = Self { path, ..folder.open_parent()? };
-            // Moved meanwhile, what lies above is not ours to remove; and who goes on adding has won.
-            let is_same = identity(&parent.stat_self()?) == above;
-            if !is_same || (!parent.remove_folder(&name)? && parent.stat(&name)?.is_some()) {
-                return Err(Error::io("remove", parent.path_of(name))(Errno::NOTEMPTY));
-            }
-            folder = parent;
-        }
-    }
-
-    /// Removes files and empty folders in this one. The name of a folder that is not empty, if there is
-    /// one.
-    fn remove_what_is_empty(&self) -> Result<Option<OsString>> {
-        // What was listed is gone when the listing goes on, so it is begun anew until it is empty.
-        loop {
-            let mut entries = Directory::of(self)?;
-            let mut removed = 0;
-            while let Some(entry) = entries.next()? {
-                if !entry.is_folder {
-                    self.remove_file(&entry.name)?;
-                } else if !self.remove_folder(&entry.name)? {
-                    return Ok(Some(entry.name));
-                }
-                removed += 1;
-            }
-            if removed == 0 {
-                return Ok(None);
-            }
-        }
-    }
-
     /// Opens a folder in this one, which messages go on calling by this one's name.
-    fn step(&self, name: impl AsRef<Path>) -> Result<Option<Self>> {
+    pub(super) fn step(&self, name: impl AsRef<Path>) -> Result<Option<Self>> {
         let descriptor = self.open(name.as_ref(), FOLDER, Mode::empty())?;
         let path = || Arc::clone(&self.path);
         Ok(descriptor.map(|descriptor| Self { descriptor: Arc::new(descriptor), path: path() }))
+    }
+
+    /// Opens the folder in which this one lies now; messages go on calling it by this one's name.
+    pub(super) fn step_up(&self) -> Result<Self> {
+        Ok(Self { path: Arc::clone(&self.path), ..self.open_parent()? })
     }
 
     fn remove(&self, at: &Path, flags: AtFlags) -> Result<bool> {

@@ -31,6 +31,7 @@ mod ownership;
 mod parts;
 mod progress;
 mod quarantine;
+mod removal;
 mod repository;
 mod signatures;
 mod spares;

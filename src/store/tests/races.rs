@@ -1,6 +1,8 @@
 //! Two at once, in the same process or in two: nothing that succeeded is lost.
 
 use super::*;
+use crate::store::durable::move_over;
+use std::{path::Path, sync::atomic::AtomicBool};
 
 /// Often enough to meet a window that is open for a few system calls.
 const ROUNDS: u64 = 60;
@@ -148,4 +150,30 @@ fn of_two_who_make_a_tag_at_once_both_succeed() {
         app.manifests().delete(&named("it")).unwrap();
     }
     assert_eq!(drafts(), before);
+}
+
+/// As a tag that is untagged: the kernel found that it did not lie in the store any more, and that was
+/// said to who put it ("Invalid cross-device link").
+#[test]
+fn what_is_moved_away_while_it_is_opened_is_there_or_not() {
+    let folder = TempDir::new().unwrap();
+    disk::create_dir_all(folder.path().join("in/tag")).unwrap();
+    disk::create_dir(folder.path().join("out")).unwrap();
+    disk::write(folder.path().join("in/tag/link"), "it").unwrap();
+    let top = Folder::top(folder.path()).unwrap();
+    let (inner, done) = (Folder::top(&folder.path().join("in")).unwrap(), AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let (here, away) = (top.place(Path::new("in/tag")), top.place(Path::new("out/tag")));
+            while !done.load(Ordering::Relaxed) {
+                move_over(here, away).unwrap();
+                move_over(away, here).unwrap();
+            }
+        });
+        let looks: Vec<_> = (0..200_000).map(|_| inner.read("tag/link", 9)).collect();
+        done.store(true, Ordering::Relaxed);
+        for look in looks {
+            assert!(look.unwrap().is_none_or(|text| text == b"it"));
+        }
+    });
 }
