@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 /// How long the kernel may believe in a published layer. It never changes, but somebody else may
 /// unlink it, and a tool that believes in it for long would not copy it again.
-const LAYER_LIFE: Duration = Duration::from_secs(5);
+pub(super) const LAYER_LIFE: Duration = Duration::from_secs(5);
 /// How long the kernel may believe anything that somebody else may change. The cache before the
 /// store believes it for as long, and nobody may be told anything that is older than a second.
 const CHANGING_LIFE: Duration = Duration::from_millis(500);

@@ -3,7 +3,7 @@
 //!
 //! A long layer is read by passthrough where that is possible. One that a single request fetches is
 //! cached: the kernel need not be given a file each time it is opened, and has it in memory the next time.
-//! One that somebody has open to write is read directly.
+//! One that somebody has open to write is read directly, and a short one that has just come.
 //!
 //! All open files of an inode are read in the same way, and have the same content:
 //!
@@ -16,12 +16,19 @@
 //! refuses the first backing of all (no privilege, a store on overlayfs), all layers are cached from then
 //! on; where it refuses a later one, that one file is direct.
 
+use crate::fs::attr::LAYER_LIFE;
 use crate::fs::handles::Kept;
 use crate::fs::inodes::Ino;
 use lru::LruCache;
 use parking_lot::Mutex;
 use rustix::fs::Stat;
-use std::{collections::HashMap, io, num::NonZeroUsize, sync::Arc};
+use std::{
+    collections::HashMap,
+    io,
+    num::NonZeroUsize,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 /// How many backings are kept for inodes that nobody has open, so that opening one again costs no
 /// system call. Each pins one open file in the kernel.
@@ -32,12 +39,14 @@ const PASSTHROUGH_BYTES_MIN: u64 = 128 << 10;
 /// again. Each takes about 100 bytes, until the kernel forgets the inode.
 const CACHED_MAX: usize = 1 << 16;
 
-/// Which content a file has: device, inode and time of the last change in the store. What is damaged may
-/// be replaced by what is not, under the same name and of the same length.
+/// Which content a file has: device, inode and times of the last changes in the store. What is damaged may
+/// be replaced by what is not, under the same name and of the same length, or in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Content {
     file: (u64, u64),
     modified_at: (i64, u64),
+    /// Anything about it; who pushes it once more changes this, too.
+    changed_at: (i64, u64),
     length: u64,
 }
 
@@ -47,8 +56,24 @@ impl Content {
         Self {
             file: (stat.st_dev, stat.st_ino),
             modified_at: (stat.st_mtime, stat.st_mtime_nsec),
+            changed_at: (stat.st_ctime, stat.st_ctime_nsec),
             length: u64::try_from(stat.st_size).unwrap_or(0),
         }
+    }
+
+    /// Whether both are one, as far as who has it open is concerned.
+    fn is(&self, other: &Self) -> bool {
+        *self == Self { changed_at: self.changed_at, ..*other }
+    }
+
+    /// Whether the kernel may still believe what it was told before this came, its length above all: it
+    /// would cut what it has in memory.
+    fn is_young(&self) -> bool {
+        let (seconds, _) = self.changed_at;
+        let changed_at = UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+        let age = SystemTime::now().duration_since(changed_at);
+        // By whole seconds; and a clock may have been set back.
+        age.unwrap_or_else(|ahead| ahead.duration()) < LAYER_LIFE + Duration::from_secs(1)
     }
 }
 
@@ -116,31 +141,34 @@ impl<B> Table<B> {
     fn cached(&mut self, ino: Ino, handle: u64, content: Content) -> Choice<B> {
         match self.way(ino) {
             Some(Way::Other) => return self.direct(ino, handle),
+            None if content.is_young() => return self.direct(ino, handle),
             Some(Way::Passthrough) => return Choice::Stale,
-            Some(Way::Cached(other)) if other != content => return Choice::Stale,
+            Some(Way::Cached(other)) if !other.is(&content) => return Choice::Stale,
             Some(Way::Cached(_)) | None => {}
         }
         self.insert(ino, handle, Way::Cached(content), None);
-        let kept = match self.cached.put(ino, content) {
-            Some(before) if before == content => Kept::Valid,
-            Some(_) | None => Kept::Old,
-        };
+        let is_kept = self.cached.get(&ino) == Some(&content);
+        Choice::Cached(if is_kept { Kept::Valid } else { Kept::Old })
+    }
+
+    /// The kernel has seen an open of this content to its end, and has no page of another any more.
+    fn note_cached(&mut self, ino: Ino, content: Content) {
+        self.cached.put(ino, content);
         if self.cached.len() > CACHED_MAX {
             self.cached.pop_lru();
         }
-        Choice::Cached(kept)
     }
 
     /// The backing of the inode that reads just this.
     fn known(&mut self, ino: Ino, content: Content, in_use: bool) -> Option<Arc<B>> {
         match self.recent.get(&ino) {
-            Some((known, backing)) if *known == content => Some(Arc::clone(backing)),
+            Some((known, backing)) if known.is(&content) => Some(Arc::clone(backing)),
             Some(_) => None,
             // Pushed out of the recent ones while open.
             None if in_use => {
                 let of_inode = self.open.values().filter(|(of, _)| *of == ino);
                 let mut backings = of_inode.filter_map(|(_, backing)| backing.as_ref());
-                let found = backings.find(|(known, _)| *known == content);
+                let found = backings.find(|(known, _)| known.is(&content));
                 found.map(|(_, backing)| Arc::clone(backing))
             }
             None => None,
@@ -221,11 +249,15 @@ impl<B> Backings<B> {
     pub(super) fn release(&self, handle: u64) {
         let mut table = self.table.lock();
         let Some((ino, backing)) = table.open.remove(&handle) else { return };
+        let way = table.way(ino);
         if let Some(open) = table.uses.get_mut(&ino) {
             open.count -= 1;
             if open.count == 0 {
                 table.uses.remove(&ino);
             }
+        }
+        if let Some(Way::Cached(content)) = way {
+            table.note_cached(ino, content);
         }
         drop(table);
         drop(backing);
@@ -250,7 +282,7 @@ mod tests {
     const SHORT: u64 = LONG - 1;
 
     fn content(file: u64, length: u64) -> Content {
-        Content { file: (1, file), modified_at: (0, 0), length }
+        Content { file: (1, file), modified_at: (0, 0), changed_at: (0, 0), length }
     }
 
     fn backing<B>(choice: Choice<B>) -> Option<Arc<B>> {
@@ -310,20 +342,53 @@ mod tests {
         }
     }
 
+    /// How a file is opened, and closed again, that is to be cached.
+    fn kept(backings: &Backings<()>, content: Content) -> Kept {
+        let Choice::Cached(kept) = backings.choose(Ino(2), 1, content, || Ok(())) else {
+            panic!("it is not cached");
+        };
+        backings.release(1);
+        kept
+    }
+
     #[test]
     fn the_kernel_keeps_its_pages_of_a_short_layer_as_long_as_they_are_of_the_same_content() {
-        let backings = Backings::<()>::default();
-        let kept = |file| match backings.choose(Ino(2), 1, content(file, SHORT), || Ok(())) {
-            Choice::Cached(kept) => {
-                backings.release(1);
-                kept
-            }
-            Choice::Passthrough(_) | Choice::Direct | Choice::Stale => panic!("it is not cached"),
-        };
-        assert_eq!([kept(1), kept(1)], [Kept::Old, Kept::Valid]);
-        assert_eq!([kept(2), kept(2), kept(1)], [Kept::Old, Kept::Valid, Kept::Old]);
+        let backings = Backings::default();
+        let kept = |content| kept(&backings, content);
+        let [one, two] = [1, 2].map(|file| content(file, SHORT));
+        assert_eq!([kept(one), kept(one)], [Kept::Old, Kept::Valid]);
+        assert_eq!([kept(two), kept(two), kept(one)], [Kept::Old, Kept::Valid, Kept::Old]);
+        let mended = Content { changed_at: (0, 1), ..one };
+        assert_eq!([kept(one), kept(mended)], [Kept::Valid, Kept::Old]);
         backings.forget(Ino(2));
-        assert_eq!(kept(1), Kept::Old);
+        assert_eq!(kept(mended), Kept::Old);
+    }
+
+    /// The kernel need not have heard of the first when it hears of the second.
+    #[test]
+    fn what_two_open_at_once_is_fetched_anew_for_both() {
+        let backings = Backings::<()>::default();
+        let [old, new] = [1, 2].map(|file| content(file, SHORT));
+        kept(&backings, old);
+        for handle in [2, 3] {
+            let opened = backings.choose(Ino(2), handle, new, || Ok(()));
+            assert!(matches!(opened, Choice::Cached(Kept::Old)));
+        }
+        backings.release(2);
+        assert_eq!(kept(&backings, new), Kept::Valid);
+    }
+
+    #[test]
+    fn what_has_just_come_is_not_cached_yet() {
+        let backings = Backings::<()>::default();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let young = Content { changed_at: (i64::try_from(now).unwrap(), 0), ..content(1, SHORT) };
+        let open = |handle, content| backings.choose(Ino(2), handle, content, || Ok(()));
+        assert!(matches!(open(1, young), Choice::Direct));
+        backings.release(1);
+        // It is the same that somebody has open: its link was renewed.
+        assert!(matches!(open(2, content(1, SHORT)), Choice::Cached(_)));
+        assert!(matches!(open(3, young), Choice::Cached(Kept::Old)));
     }
 
     #[test]
@@ -331,6 +396,7 @@ mod tests {
         let backings = Backings::<()>::default();
         for number in 0..CACHED_MAX as u64 + 10 {
             backings.choose(Ino(number), number, content(number, SHORT), || Ok(()));
+            backings.release(number);
         }
         assert_eq!(backings.table.lock().cached.len(), CACHED_MAX);
     }

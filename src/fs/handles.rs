@@ -21,6 +21,9 @@ use std::{
     time::Duration,
 };
 
+/// A file of this length is removed within a millisecond.
+const QUICK_BYTES_MAX: u64 = 1 << 20;
+
 /// What an open file or folder is.
 pub(super) enum Handle {
     /// A published layer, open for reading.
@@ -51,15 +54,16 @@ impl Handle {
         }
     }
 
-    /// Where it is closed: what becomes something else by that is hashed and synced, or removed.
+    /// Where it is closed. What was written is hashed and synced then, or waits for who does that; and
+    /// what has no name any more is removed from the disk, which takes long for a long file.
     pub(super) fn lane(&self) -> Lane {
         match self {
-            Self::LayerWriter(_) | Self::ManifestWriter(_) => Lane::Slow,
-            Self::Layer(..)
-            | Self::Pinned(_)
-            | Self::Upload(_)
+            Self::Layer(_, layer) if layer.length() > QUICK_BYTES_MAX => Lane::Slow,
+            Self::Layer(..) | Self::Pinned(_) | Self::Folder(_) => Lane::Quick,
+            Self::Upload(_)
             | Self::UploadReader(_)
-            | Self::Folder(_) => Lane::Quick,
+            | Self::LayerWriter(_)
+            | Self::ManifestWriter(_) => Lane::Slow,
         }
     }
 

@@ -303,7 +303,7 @@ impl RegistryFs {
         }
     }
 
-    /// Where [`Self::flush`] is done: a layer or manifest is published by it, an upload goes on.
+    /// Where [`Self::flush`] is done.
     pub(super) fn lane_of_flush(&self, handle: u64) -> Lane {
         self.handles.get(handle).map_or(Lane::Quick, |handle| handle.lane())
     }

@@ -45,7 +45,8 @@ impl Followers {
     pub(super) fn push(&self, work: Weak<dyn Follow>) {
         let mut state = self.queue.state.lock();
         state.waiting.push_back(work);
-        if state.idle == 0 && state.threads < threads_max() {
+        // One that was woken counts as idle until it has taken something.
+        if state.waiting.len() > state.idle && state.threads < threads_max() {
             let queue = Arc::clone(&self.queue);
             let thread = thread::Builder::new().name("regfs-hash".to_owned());
             match thread.spawn(move || queue.run()) {

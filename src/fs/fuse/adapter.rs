@@ -8,7 +8,12 @@ use crate::fs::fuse::call::Call;
 use crate::fs::lanes::{Lane, SlowLane};
 use crate::fs::turns::Turns;
 use fuser::{BackingId, INodeNo, ReplyEmpty, Request};
-use std::{cell::RefCell, ffi::OsStr, sync::Arc};
+use std::{
+    cell::RefCell,
+    ffi::OsStr,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 /// How many threads wait for the kernel at once: one for each core of a small machine. More make
 /// every request slower, see `turns.rs`.
@@ -47,7 +52,12 @@ impl FuseAdapter {
     /// Runs `job` in its lane.
     pub(super) fn run(&self, lane: Lane, job: impl FnOnce() + Send + 'static) {
         match lane {
-            Lane::Quick => job(),
+            // As the slow lane does it: what is left of panics must not cost a thread.
+            Lane::Quick => {
+                if catch_unwind(AssertUnwindSafe(job)).is_err() {
+                    log::error!("a call panicked");
+                }
+            }
             Lane::Slow => self.slow.run(job),
         }
     }
