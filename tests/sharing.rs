@@ -105,7 +105,7 @@ fn a_short_layer_that_was_healed_is_read_healed_by_everybody() {
         "
         $ touch -d 2001-01-01 ../good a/layers/$LAYER; sleep 6.1
         $ cmp ../damaged $OTHER/a/layers/$LAYER; cmp ../damaged a/layers/$LAYER
-        $ cp -p ../good a/layers/$LAYER; cmp ../good a/layers/$LAYER; cmp ../good $OTHER/a/layers/$LAYER
+        $ cp -p ../good a/layers/$LAYER; cmp ../good a/layers/$LAYER
         $ sleep 6.1; cmp ../good a/layers/$LAYER; cmp ../good $OTHER/a/layers/$LAYER
         $ stat -c %y a/layers/$LAYER | cut -d' ' -f1
         2001-01-01
