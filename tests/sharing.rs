@@ -35,7 +35,7 @@ fn a_layer_that_somebody_reads_can_be_pushed_again() {
 #[test]
 fn a_layer_is_pushed_again_and_again_while_many_open_it() {
     needs!("fuse");
-    // The kernel has the one in memory, and reads the other from the disk.
+    // The one is too short to be read from the disk by the kernel itself.
     for length in [20_000, 200_000] {
         push_while_many_open(&noise(3, length));
     }

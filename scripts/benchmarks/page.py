@@ -2,9 +2,10 @@
 
 import json
 
+from .report import WORD
+
 BEGIN, END = "<!-- measured -->", "<!-- end of what was measured -->"
-KINDS = {"speed": ("at least {} × as fast", "{}"), "time": ("at most {} × as long", "{}"),
-         "value": ("at most {} {unit}", "{} {unit}")}
+TIMES = {"speed": "× as fast", "time": "× as long"}
 
 
 def renew(page, folder, areas):
@@ -28,11 +29,10 @@ def _table(documents):
 
 
 def _row(document, compared):
-    asked, shown = KINDS[compared["kind"]]
+    kind, label = compared["kind"], compared["label"]
     units = {f"{series['what']}: {series['side']}": series["unit"] for series in document["results"]}
-    unit = units.get(compared["label"], "")
-    said = asked.format(f"{compared['target']:g}", unit=unit)
-    middle = shown.format(f"{compared['figure']:.2f}", unit=unit)
+    said = f"{WORD[kind]} {compared['target']:g} {TIMES.get(kind) or units[label]}"
+    middle = f"{compared['figure']:.2f}" + (f" {units[label]}" if kind == "value" else "")
     reach = f"{compared['min']:.2f} to {compared['max']:.2f}"
     outcome = "met" if compared["met"] else "**short**"
-    return f"| {document['area']} | {compared['label']} | {said} | {middle} | {reach} | {outcome} |"
+    return f"| {document['area']} | {label} | {said} | {middle} | {reach} | {outcome} |"

@@ -54,8 +54,8 @@ impl Handle {
         }
     }
 
-    /// Where it is closed. What was written is hashed and synced then, or waits for who does that; and
-    /// what has no name any more is removed from the disk, which takes long for a long file.
+    /// Where it is let go of, after the last close: what has no name any more is removed from the disk,
+    /// which takes long for a long file.
     pub(super) fn lane(&self) -> Lane {
         match self {
             Self::Layer(_, layer) if layer.length() > QUICK_BYTES_MAX => Lane::Slow,

@@ -5,7 +5,6 @@ use crate::fs::counters::Operation;
 use crate::fs::fault::{Fault, Result};
 use crate::fs::handles::{Handle, Kept, OpenFile, Opened, Reading, Writer};
 use crate::fs::inodes::{Ino, Known};
-use crate::fs::lanes::Lane;
 use crate::fs::layer_writer::LayerWriter;
 use crate::fs::lookup::upload_name;
 use crate::fs::manifest_writer::{ManifestWriter, Start};
@@ -301,11 +300,6 @@ impl RegistryFs {
             }
             Start::New | Start::Emptied => Err(Error::Busy(reference.to_string()).into()),
         }
-    }
-
-    /// Where [`Self::flush`] is done.
-    pub(super) fn lane_of_flush(&self, handle: u64) -> Lane {
-        self.handles.get(handle).map_or(Lane::Quick, |handle| handle.lane())
     }
 
     /// Publishes what was written through `handle`: called for every close(2) of every descriptor,

@@ -7,7 +7,7 @@ use crate::store::{
     blobs::read_fully,
     follower::{BUFFER_BYTES, Follow},
     layout, notes,
-    progress::{Claim, Keep, STEP_BYTES, Task},
+    progress::{Claim, Keep, Task},
     states,
     upload::{Life, Shared, Work},
 };
@@ -41,10 +41,9 @@ impl Shared {
             digester = work.progress.digester().clone();
         }
         let mut at = if beside.is_some() { 0 } else { digester.length() };
-        let step = |left| step(left).min(BUFFER_BYTES);
-        let mut buffer = vec![0; step(length - at)];
+        let mut buffer = vec![0; part(length - at)];
         while at < length {
-            let part = &mut buffer[..step(length - at)];
+            let part = &mut buffer[..part(length - at)];
             if read_fully(&self.data, part, at).map_err(self.io("read"))? < part.len() {
                 return Err(self.io("read")(std::io::ErrorKind::UnexpectedEof.into()));
             }
@@ -68,16 +67,13 @@ impl Shared {
     fn step(&self, buffer: &mut [u8]) -> Result<Step> {
         let task = {
             let mut work = self.work.lock();
-            let task = if let Life::Open = work.life { work.progress.task() } else { Task::Rest };
-            match task {
-                // Not later: who pauses just then, and finds that there is something to do after all,
-                // leaves something to hold for whoever comes next.
-                Task::Rest => return Ok(Step::Nothing(work.let_go())),
-                task @ (Task::Keep(_) | Task::Note(_) | Task::Hash(_)) => task,
-            }
+            let task = if let Life::Open = work.life { work.progress.task() } else { None };
+            // Not later: who pauses just then, and finds that there is something to do after all, leaves
+            // something to hold for whoever comes next.
+            let Some(task) = task else { return Ok(Step::Nothing(work.let_go())) };
+            task
         };
         match task {
-            Task::Rest => {}
             Task::Keep(keep) => {
                 let kept = self.keep(&keep);
                 self.work.lock().progress.end_keeping();
@@ -100,14 +96,12 @@ impl Shared {
     fn hash(&self, claim: &mut Claim, buffer: &mut [u8]) -> Result<bool> {
         let end = claim.digester.length() + claim.length;
         while claim.digester.length() < end {
-            let left = usize::try_from(end - claim.digester.length()).unwrap_or(usize::MAX);
-            let length = left.min(buffer.len());
-            let part = &mut buffer[..length];
+            let part = &mut buffer[..part(end - claim.digester.length())];
             let count =
                 read_fully(&self.data, part, claim.digester.length()).map_err(self.io("read"))?;
             claim.digester.update(&part[..count]);
             self.store.counters.hashed(count as u64);
-            if count < length {
+            if count < part.len() {
                 return Ok(false);
             }
         }
@@ -166,9 +160,9 @@ enum Step {
     Nothing(Vec<Box<dyn Any + Send>>),
 }
 
-/// The length of the next step when `left` bytes are left.
-fn step(left: u64) -> usize {
-    usize::try_from(left.min(STEP_BYTES)).unwrap_or(usize::MAX)
+/// How much is read next when `left` bytes are left.
+fn part(left: u64) -> usize {
+    usize::try_from(left).map_or(BUFFER_BYTES, |left| left.min(BUFFER_BYTES))
 }
 
 impl Follow for Shared {

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 
 /// How much is hashed between two looks at the mutex. Large enough to cost nothing, small enough
 /// that what a disturbed claim throws away is less than a millisecond of work.
-pub(super) const STEP_BYTES: u64 = 1 << 20;
+const STEP_BYTES: u64 = 1 << 20;
 /// How far the hash runs between two states that are kept: what a power cut costs at most, 0.1 s.
 const KEEP_BYTES: u64 = 128 << 20;
 /// A pause is worth a kept state from so much on: to hash less is faster than to sync it.
@@ -77,7 +77,6 @@ pub(super) enum Task {
     Keep(Keep),
     /// It is to be noted.
     Note(Keep),
-    Rest,
 }
 
 impl Progress {
@@ -200,11 +199,11 @@ impl Progress {
     }
 
     /// What to do next in the background.
-    pub(super) fn task(&mut self) -> Task {
+    pub(super) fn task(&mut self) -> Option<Task> {
         let unhashed = self.prefix.saturating_sub(self.digester.length());
         let unnoted = self.digester.length().saturating_sub(self.noted);
         if unnoted >= NOTE_BYTES || (unhashed == 0 && self.settled && unnoted >= KEEP_BYTES_MIN) {
-            return Task::Note(Keep { digester: self.digester.clone(), epoch: self.epoch });
+            return Some(Task::Note(Keep { digester: self.digester.clone(), epoch: self.epoch }));
         }
         let tried = self.tried.max(self.kept.length());
         let unkept = self.digester.length().saturating_sub(tried);
@@ -212,14 +211,14 @@ impl Progress {
         if !self.keeping && (unkept >= KEEP_BYTES || is_caught_up) {
             self.keeping = true;
             self.tried = self.digester.length();
-            return Task::Keep(Keep { digester: self.digester.clone(), epoch: self.epoch });
+            return Some(Task::Keep(Keep { digester: self.digester.clone(), epoch: self.epoch }));
         }
         if self.claimed.is_some() || !self.has_task() || unhashed == 0 {
-            return Task::Rest;
+            return None;
         }
         let length = unhashed.min(STEP_BYTES);
         self.claimed = Some(self.digester.length() + length);
-        Task::Hash(Claim { digester: self.digester.clone(), length, epoch: self.epoch })
+        Some(Task::Hash(Claim { digester: self.digester.clone(), length, epoch: self.epoch }))
     }
 
     /// A claim is hashed, or could not be read when its length has not grown.
@@ -268,8 +267,8 @@ mod tests {
 
     fn claim(progress: &mut Progress) -> Claim {
         match progress.task() {
-            Task::Hash(claim) => claim,
-            Task::Keep(_) | Task::Note(_) | Task::Rest => panic!("nothing to hash"),
+            Some(Task::Hash(claim)) => claim,
+            Some(Task::Keep(_) | Task::Note(_)) | None => panic!("nothing to hash"),
         }
     }
 

@@ -67,14 +67,6 @@ impl FuseAdapter {
         &self, call: Call, reply: ReplyEmpty,
         act: impl FnOnce(&Call) -> Result<()> + Send + 'static,
     ) {
-        self.answer_in(Lane::Slow, call, reply, act);
-    }
-
-    /// Answers a call without result from its lane.
-    pub(super) fn answer_in(
-        &self, lane: Lane, call: Call, reply: ReplyEmpty,
-        act: impl FnOnce(&Call) -> Result<()> + Send + 'static,
-    ) {
-        self.run(lane, move || call.empty(reply, act));
+        self.slow.run(move || call.empty(reply, act));
     }
 }

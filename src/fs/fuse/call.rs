@@ -135,16 +135,17 @@ pub(super) fn reply_opened(adapter: &FuseAdapter, opened: &Opened, reply: ReplyO
         Reading::Cached(_) | Reading::Direct => None,
     };
     let content = layer_file.and_then(|file| Some((file, rustix::fs::fstat(file).ok()?)));
-    let choice = match (content, &opened.reading) {
-        (Some((file, stat)), _) => {
+    let choice = match content {
+        Some((file, stat)) => {
             let make = || reply.open_backing(file.as_fd());
             adapter.backings.choose(opened.ino, opened.handle, Content::of(&stat), make)
         }
-        (None, Reading::Layer(_, kept) | Reading::Cached(kept)) => {
-            adapter.backings.choose_without(opened.ino, opened.handle, Choice::Cached(*kept))
-        }
-        (None, Reading::Direct) => {
-            adapter.backings.choose_without(opened.ino, opened.handle, Choice::Direct)
+        None => {
+            let choice = match &opened.reading {
+                Reading::Layer(..) | Reading::Cached(_) => Choice::Cached(Kept::Valid),
+                Reading::Direct => Choice::Direct,
+            };
+            adapter.backings.choose_without(opened.ino, opened.handle, choice)
         }
     };
     match choice {

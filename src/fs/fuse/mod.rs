@@ -208,8 +208,7 @@ impl fuser::Filesystem for FuseAdapter {
     ) {
         let _turn = self.turns.take();
         let call = self.call(Operation::Flush, request, ino);
-        let lane = self.fs.lane_of_flush(handle.0);
-        self.answer_in(lane, call, reply, move |call| call.fs().flush(&call.caller, handle.0));
+        self.answer_slowly(call, reply, move |call| call.fs().flush(&call.caller, handle.0));
     }
 
     fn fsync(
